@@ -1,0 +1,182 @@
+/* compute_request: see the header.
+ *
+ * Everything here runs before the process pool is asked or after it answered; nothing looks at the body, which only the worker
+ * parses. What is wrong with the query is told in the same shape as what is wrong with the args: an entry in errors[], with
+ * "parameter" to say which one, since a JSON Pointer cannot point into a query string. */
+#include "handlers/compute_request.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json_write.h"
+#include "handlers/limits.h"
+#include "tasks/task.h"
+
+enum {
+    QUERY_PARAMS_MAX = TASK_PARAMS_MAX + 8, /* bounds the quadratic search for repeated names */
+    DETAIL_BYTES = 512,
+    MEMBERS_MAX_BYTES = 16 * 1024, /* a parameter's name may be as long as a URL, and six times that when escaped */
+    NAME_SHOWN_BYTES = 64
+};
+
+bool compute_parse_number(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *ret_number)
+{
+    uint64_t number = 0;
+    const char *digit = text;
+
+    for (; *digit >= '0' && *digit <= '9'; digit++) {
+        number = number * 10 + (uint64_t)(*digit - '0');
+        if (number > maximum) /* also what keeps it from overflowing: limits are far below 2^60 */
+            return false;
+    }
+    if (digit == text || *digit != '\0' || (text[0] == '0' && text[1] != '\0') || number < minimum)
+        return false;
+    *ret_number = number;
+    return true;
+}
+
+void compute_refuse(struct exchange *x, const char *parameter, const char *detail, ...)
+{
+    char text[DETAIL_BYTES];
+    va_list args;
+    va_start(args, detail);
+    vsnprintf(text, sizeof text, detail, args);
+    va_end(args);
+
+    struct buf members = BUF_INIT(MEMBERS_MAX_BYTES);
+    buf_lit(&members, "\"errors\":[{\"pointer\":\"\",");
+    if (parameter) {
+        json_key(&members, "parameter");
+        json_text(&members, parameter);
+        buf_byte(&members, ',');
+    }
+    json_key(&members, "detail");
+    json_text(&members, text);
+    buf_append(&members, "}]", sizeof "}]"); /* with its NUL */
+    exchange_problem_with(x, ST_INVALID_ARGS, members.failed ? NULL : members.data, "%s%s%s", parameter ? parameter : "the body",
+                          " ", text);
+    buf_done(&members);
+}
+
+bool compute_refuse_unknown(struct exchange *x, const char *const *known, const char *advice)
+{
+    for (size_t i = 0; i < x->query_count; i++) {
+        const char *const *name = known;
+        while (*name && strcmp(*name, x->query[i].name) != 0)
+            name++;
+        if (!*name) {
+            compute_refuse(x, x->query[i].name, "is not a parameter here: %s", advice);
+            return true;
+        }
+    }
+    return false;
+}
+
+void compute_refuse_submit(struct exchange *x, enum status status)
+{
+    if (status == ST_QUEUE_FULL)
+        exchange_problem(x, status, "as many jobs are waiting as --queue-max and --queue-max-bytes allow");
+    else
+        exchange_problem(x, status, NULL);
+}
+
+static bool check_query(struct exchange *x)
+{
+    if (x->query_count > QUERY_PARAMS_MAX) {
+        compute_refuse(x, x->query[QUERY_PARAMS_MAX].name, "is one too many: at most %d query parameters are read",
+                       QUERY_PARAMS_MAX);
+        return false;
+    }
+    for (size_t i = 1; i < x->query_count; i++)
+        for (size_t earlier = 0; earlier < i; earlier++)
+            if (strcmp(x->query[i].name, x->query[earlier].name) == 0) {
+                compute_refuse(x, x->query[i].name, "is given more than once");
+                return false;
+            }
+    return true;
+}
+
+static bool read_timeout(struct exchange *x, uint32_t *ret_timeout_ms)
+{
+    uint32_t maximum = x->app->limits->compute_timeout_max_ms;
+    const char *text = exchange_query(x, "timeout_ms");
+    uint64_t number = x->timeout_ms ? x->timeout_ms : x->app->limits->compute_timeout_ms;
+
+    if (text && !compute_parse_number(text, 1, maximum, &number)) {
+        compute_refuse(x, "timeout_ms", "must be an integer from 1 to %u (--compute-timeout-max-ms)", maximum);
+        return false;
+    }
+    if (text && x->timeout_ms && x->timeout_ms != number) {
+        compute_refuse(x, "timeout_ms", "differs from the Request-Timeout-Ms header: send one of the two");
+        return false;
+    }
+    if (number > maximum) {
+        compute_refuse(x, "Request-Timeout-Ms", "must be at most %u (--compute-timeout-max-ms)", maximum);
+        return false;
+    }
+    *ret_timeout_ms = (uint32_t)number;
+    return true;
+}
+
+bool compute_request_read(struct exchange *x, struct compute_request *ret_request)
+{
+    int task = task_find(x->path_arg);
+    if (task < 0) {
+        exchange_problem(x, ST_UNKNOWN_TASK, "there is no task \"%.*s\"; GET /tasks lists them all", NAME_SHOWN_BYTES, x->path_arg);
+        return false;
+    }
+    uint32_t timeout_ms;
+    if (!check_query(x) || !read_timeout(x, &timeout_ms))
+        return false;
+    *ret_request = (struct compute_request){
+        .task = (unsigned)task,
+        .timeout_ms = timeout_ms,
+        .deadline_ns = x->received_ns + timeout_ms * NS_PER_MS,
+    };
+    return true;
+}
+
+static void explain_crash(const struct job *job, char *text)
+{
+    const char *name = job->signal ? sigabbrev_np(job->signal) : NULL;
+    int length;
+
+    if (job->signal)
+        length = snprintf(text, EXPLANATION_BYTES, "the worker process was ended by signal %d (%s%s)", job->signal,
+                          name ? "SIG" : "unknown", name ? name : "");
+    else
+        length = snprintf(text, EXPLANATION_BYTES, "the worker process exited");
+    if (job->attempts > 1)
+        snprintf(text + length, EXPLANATION_BYTES - (size_t)length, " in the last of %u attempts", job->attempts);
+}
+
+void compute_explain(const struct job *job, uint32_t timeout_ms, char ret_text[static EXPLANATION_BYTES])
+{
+    if (job->detail[0])
+        snprintf(ret_text, EXPLANATION_BYTES, "%s", job->detail);
+    else if (job->status == ST_DEADLINE_EXCEEDED)
+        snprintf(ret_text, EXPLANATION_BYTES, "the deadline of %u ms passed while the job %s", timeout_ms,
+                 job->attempts ? "was running; it was stopped" : "waited in the queue; it was never started");
+    else if (job->status == ST_WORKER_CRASHED)
+        explain_crash(job, ret_text);
+    else if (job->status == ST_RESULT_TOO_LARGE)
+        snprintf(ret_text, EXPLANATION_BYTES, "the limit is --max-result-bytes");
+    else
+        ret_text[0] = '\0';
+}
+
+void compute_write_usage(struct buf *out, const struct job_usage *usage)
+{
+    buf_lit(out, "{\"queue_ms\":");
+    json_ms(out, usage->queue_ns);
+    buf_lit(out, ",\"wall_ms\":");
+    json_ms(out, usage->wall_ns);
+    buf_lit(out, ",\"cpu_ms\":");
+    json_ms(out, usage->cpu_ns);
+    buf_lit(out, ",\"max_rss_kib\":");
+    json_uint(out, usage->max_rss_kib);
+    buf_byte(out, '}');
+}

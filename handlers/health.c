@@ -1,0 +1,54 @@
+/* health: GET /healthz (the front end lives and answers) and GET /readyz (it should be sent work).
+ *
+ * /healthz says nothing about the workers on purpose: killing the service would not heal them, the supervisor does. It is also what
+ * every other figure is measured against, so it does next to nothing. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json_write.h"
+#include "handlers/handler.h"
+#include "handlers/server_stats.h"
+#include "pool/process_pool.h"
+
+enum { READY_MAX_BYTES = 128 };
+
+static void handle_healthz(struct exchange *x)
+{
+    static const char alive[] = "{\"status\":\"ok\"}";
+    char *body = malloc(sizeof alive - 1);
+    if (!body) {
+        exchange_problem(x, ST_NO_MEMORY, NULL);
+        return;
+    }
+    memcpy(body, alive, sizeof alive - 1);
+    exchange_answer(x, 200, JSON_TYPE, body, sizeof alive - 1);
+}
+
+static void answer_ready(struct exchange *x, const struct process_pool_stats *pool)
+{
+    struct buf body = BUF_INIT(READY_MAX_BYTES);
+    buf_lit(&body, "{\"status\":\"ready\",\"workers_ready\":");
+    json_uint(&body, pool->workers_ready);
+    buf_lit(&body, ",\"workers\":");
+    json_uint(&body, pool->workers);
+    buf_byte(&body, '}');
+    exchange_answer_buf(x, 200, JSON_TYPE, &body);
+}
+
+static void handle_readyz(struct exchange *x)
+{
+    struct server_stats server;
+    struct process_pool_stats pool;
+
+    x->app->get_server_stats(x->app, &server);
+    process_pool_get_stats(x->app->process_pool, &pool);
+    if (server.is_draining)
+        exchange_problem(x, ST_DRAINING, NULL);
+    else if (pool.workers_ready == 0)
+        exchange_problem(x, ST_NOT_READY, "none of the %u workers is ready", pool.workers);
+    else
+        answer_ready(x, &pool);
+}
+
+const struct endpoint endpoint_healthz = { .handle = handle_healthz };
+const struct endpoint endpoint_readyz = { .handle = handle_readyz };

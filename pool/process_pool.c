@@ -1,0 +1,666 @@
+/* The pool is a queue, a table of workers and, per event loop, a list of ended jobs.
+ *
+ * A job is QUEUED in the list, POSTED in a worker's mailbox (READY, RUNNING or DONE there) or ENDED on its loop's list. Whoever moves it holds
+ * the mutex; the worker's side of a POSTED job is the slot's word, and the word decides every race (mailbox.h).
+ *
+ * dispatch() fills idle workers first, then puts jobs behind running ones up to the number of slots, because a worker that finds its next job in its mailbox
+ * needs no wake-up. balance() undoes that choice when it was wrong: a job READY behind another is recalled for a worker that has run dry.
+ *
+ * A worker is doomed when its running job must end. Its other jobs are recalled first: what cannot be recalled has been claimed, and since a worker
+ * runs one job at a time, the doomed job is then over and there is nothing to kill. */
+#include "pool/process_pool.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/json_check.h"
+#include "pool/process_pool_internal.h"
+
+enum {
+    ATTEMPTS_MAX = 2,             /* of a job whose worker died under it, if its task is idempotent */
+    UNCLAIMED_MS = 20,            /* a worker that has not claimed a posted job for so long is given no more */
+    UNRESPONSIVE_MS = 1000,       /* and is replaced if it does not answer a ping for so long */
+    KILL_RETRY_MS = 100
+};
+
+static void list_append(struct job_list *list, struct job *job)
+{
+    job->next = NULL;
+    job->previous = list->last;
+    if (list->last != NULL)
+        list->last->next = job;
+    else
+        list->first = job;
+    list->last = job;
+}
+
+static void list_prepend(struct job_list *list, struct job *job)
+{
+    job->previous = NULL;
+    job->next = list->first;
+    if (list->first != NULL)
+        list->first->previous = job;
+    else
+        list->last = job;
+    list->first = job;
+}
+
+static void list_remove(struct job_list *list, struct job *job)
+{
+    if (job->previous != NULL)
+        job->previous->next = job->next;
+    else
+        list->first = job->next;
+    if (job->next != NULL)
+        job->next->previous = job->previous;
+    else
+        list->last = job->previous;
+    job->next = job->previous = NULL;
+}
+
+static size_t job_bytes(const struct job *job) { return job->args_len + job->payload_len; }
+
+void job_clear(struct job *job)
+{
+    free(job->result);
+    job->result = NULL;
+    job->result_len = 0;
+}
+
+/* ---- ending a job ------------------------------------------------------------------------------------------- */
+
+static void set_detail(struct job *job, const char *text, size_t len)
+{
+    if (len >= sizeof job->detail)
+        len = sizeof job->detail - 1;
+    memcpy(job->detail, text, len);
+    job->detail[len] = '\0';
+}
+
+static void end_job(struct process_pool *pool, struct job *job, enum status status)
+{
+    job->status = status;
+    job->state = JOB_ENDED;
+    pool->held_bytes -= job_bytes(job);
+    pool->stats.ended_by_status[status]++;
+    if (job->usage.queue_ns == 0)
+        job->usage.queue_ns = clock_now_ns() - job->accepted_ns;
+    struct loop_entry *loop = &pool->loops[job->loop];
+    list_append(&loop->ended, job);
+    atomic_store_explicit(&loop->has_ended, true, memory_order_seq_cst);
+    bell_ring(&loop->ringer);
+}
+
+/* Copies result bytes out of a slot that no one writes to any more below `len`. */
+static bool copy_result(const struct process_pool *pool, const struct worker_entry *worker, unsigned slot, struct job *job, size_t len)
+{
+    const struct slot *from = &worker->mailbox->slots[slot];
+    bool is_spilled = atomic_load_explicit(&from->result.is_spilled, memory_order_acquire) != 0;
+    if (len > (is_spilled ? worker->spill.region_bytes : MAILBOX_INLINE_BYTES) || len > pool->config.result_max + MAILBOX_INLINE_BYTES)
+        return false;
+    char *copy = malloc(len + 1);
+    if (copy == NULL)
+        return false;
+    if (is_spilled && !spill_read_result(&worker->spill, slot, copy, len)) {
+        free(copy);
+        return false;
+    }
+    if (!is_spilled)
+        memcpy(copy, from->result_bytes, len);
+    copy[len] = '\0';
+    job->result = copy;
+    job->result_len = len;
+    return true;
+}
+
+/* The finished items of a chunk that will not be finished. */
+static void keep_progress(const struct process_pool *pool, const struct worker_entry *worker, unsigned slot, struct job *job)
+{
+    if (job->items == 0)
+        return;
+    struct slot_result *result = &worker->mailbox->slots[slot].result;
+    uint64_t progress = atomic_load_explicit(&result->progress, memory_order_acquire);
+    unsigned items = (unsigned)(progress >> 32);
+    if (items == 0 || items > job->items || !copy_result(pool, worker, slot, job, (uint32_t)progress))
+        return;
+    unsigned failed = atomic_load_explicit(&result->failed_items, memory_order_relaxed);
+    job->items_done = items;
+    job->items_failed = failed <= items ? failed : items;
+}
+
+static void free_slot(struct worker_entry *worker, unsigned slot)
+{
+    if (worker->mailbox->slots[slot].request.is_spilled ||
+        atomic_load_explicit(&worker->mailbox->slots[slot].result.is_spilled, memory_order_relaxed) != 0)
+        spill_clear(&worker->spill, slot);
+    worker->jobs[slot] = NULL;
+    worker->in_use[slot] = false;
+    worker->used--;
+}
+
+/* A DONE slot: its job ends as the worker says, within what a worker may say. */
+static void collect_slot(struct process_pool *pool, struct worker_entry *worker, unsigned slot)
+{
+    struct job *job = worker->jobs[slot];
+    struct slot_result *result = &worker->mailbox->slots[slot].result;
+    if (job != NULL) {
+        uint32_t status = result->status, length = result->length;
+        job->attempts++;
+        job->usage.queue_ns = result->started_ns > job->accepted_ns ? result->started_ns - job->accepted_ns : 1;
+        job->usage.wall_ns = result->finished_ns > result->started_ns ? result->finished_ns - result->started_ns : 0;
+        job->usage.cpu_ns = result->cpu_ns;
+        job->usage.max_rss_kib = result->max_rss_kib;
+        if (status >= STATUS_COUNT || !copy_result(pool, worker, slot, job, length)) {
+            end_job(pool, job, ST_WORKER_PROTOCOL);
+        } else {
+            const char *detail = result->detail;
+            size_t detail_len = strnlen(detail, MAILBOX_DETAIL_BYTES);
+            if (status != ST_OK && utf8_valid(detail, detail_len))
+                set_detail(job, detail, detail_len);
+            if (job->items > 0 && status == ST_OK) {
+                unsigned failed = atomic_load_explicit(&result->failed_items, memory_order_relaxed);
+                job->items_done = job->items;
+                job->items_failed = failed <= job->items ? failed : job->items;
+            }
+            int64_t change_ns = ((int64_t)job->usage.wall_ns - (int64_t)pool->stats.mean_wall_ns) / 16;
+            pool->stats.mean_wall_ns = (uint64_t)((int64_t)pool->stats.mean_wall_ns + change_ns);
+            end_job(pool, job, (enum status)status);
+        }
+        pool->stats.completed++;
+    }
+    worker->jobs_done++;
+    free_slot(worker, slot);
+    mailbox_release(worker->mailbox, slot);
+}
+
+/* The worker has jobs and runs none: it must claim one soon. */
+static void expect_claim(struct process_pool *pool, struct worker_entry *worker)
+{
+    worker->posted_ns = clock_now_ns();
+    uint64_t check_ns = worker->posted_ns + UNCLAIMED_MS * NS_PER_MS;
+    if (check_ns < pool->next_tick_ns)
+        pool->next_tick_ns = check_ns;
+}
+
+static void collect_worker(struct process_pool *pool, struct worker_entry *worker)
+{
+    uint32_t done = atomic_load_explicit(&worker->mailbox->done_count, memory_order_acquire);
+    if (done == worker->seen_done)
+        return;
+    worker->seen_done = done;
+    for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++)
+        if (worker->in_use[slot] && mailbox_peek(worker->mailbox, slot).state == SLOT_DONE)
+            collect_slot(pool, worker, slot);
+    if (worker->used > 0)
+        expect_claim(pool, worker);
+}
+
+/* ---- giving jobs to workers ---------------------------------------------------------------------------------- */
+
+bool process_pool_worker_is_ready(const struct worker_entry *worker)
+{
+    return worker->is_alive && !worker->is_doomed && !worker->is_suspect &&
+           atomic_load_explicit(&worker->mailbox->generation, memory_order_acquire) == worker->generation;
+}
+
+static void enqueue_front(struct process_pool *pool, struct job *job)
+{
+    job->state = JOB_QUEUED;
+    list_prepend(&pool->queue, job);
+    pool->queued++;
+}
+
+static void dequeue(struct process_pool *pool, struct job *job)
+{
+    list_remove(&pool->queue, job);
+    pool->queued--;
+}
+
+static bool fill_request(const struct process_pool *pool, struct worker_entry *worker, unsigned slot, const struct job *job)
+{
+    struct slot *to = &worker->mailbox->slots[slot];
+    size_t total = job_bytes(job);
+    bool is_spilled = total > MAILBOX_INLINE_BYTES;
+    to->request = (struct slot_request){ .task = job->task,
+                                         .form = job->form,
+                                         .args_len = (uint32_t)job->args_len,
+                                         .payload_len = (uint32_t)job->payload_len,
+                                         .has_payload = job->has_payload,
+                                         .is_spilled = is_spilled,
+                                         .items = job->items,
+                                         .loop = job->loop,
+                                         .deadline_ns = job->deadline_ns,
+                                         .result_max = pool->config.result_max };
+    atomic_store_explicit(&to->result.is_started, 0, memory_order_relaxed);
+    atomic_store_explicit(&to->result.progress, 0, memory_order_relaxed);
+    atomic_store_explicit(&to->result.failed_items, 0, memory_order_relaxed);
+    atomic_store_explicit(&to->result.is_spilled, 0, memory_order_relaxed);
+    if (is_spilled)
+        return spill_write_request(&worker->spill, slot, 0, job->args, job->args_len) &&
+               spill_write_request(&worker->spill, slot, job->args_len, job->payload, job->payload_len);
+    if (job->args_len > 0)
+        memcpy(to->request_bytes, job->args, job->args_len);
+    if (job->payload_len > 0)
+        memcpy(to->request_bytes + job->args_len, job->payload, job->payload_len);
+    return true;
+}
+
+/* The worker has a free slot. */
+static void post(struct process_pool *pool, unsigned index, struct job *job)
+{
+    struct worker_entry *worker = &pool->workers[index];
+    unsigned slot = 0;
+    while (worker->in_use[slot])
+        slot++;
+    if (!fill_request(pool, worker, slot, job)) {
+        spill_clear(&worker->spill, slot);
+        set_detail(job, "no memory for the request body", sizeof "no memory for the request body" - 1);
+        end_job(pool, job, ST_NO_MEMORY);
+        return;
+    }
+    if (worker->used == 0)
+        expect_claim(pool, worker);
+    job->state = JOB_POSTED;
+    job->worker = index;
+    job->slot = slot;
+    job->sequence = pool->next_sequence++;
+    worker->jobs[slot] = job;
+    worker->in_use[slot] = true;
+    worker->used++;
+    mailbox_post(worker->mailbox, slot, job->sequence);
+}
+
+/* The ready worker with the fewest jobs, if it has fewer than `limit`; -1: none. */
+static int least_busy(const struct process_pool *pool, unsigned limit)
+{
+    int best = -1;
+    for (unsigned i = 0; i < pool->config.workers; i++) {
+        const struct worker_entry *worker = &pool->workers[i];
+        if (worker->used < limit && process_pool_worker_is_ready(worker)) {
+            best = (int)i;
+            limit = worker->used;
+            if (limit == 0)
+                break;
+        }
+    }
+    return best;
+}
+
+/* Takes a READY job back; false: it is claimed (or none is there). */
+static bool recall(struct process_pool *pool, struct worker_entry *worker, unsigned slot)
+{
+    struct job *job = worker->jobs[slot];
+    if (job == NULL || !mailbox_recall(worker->mailbox, slot, job->sequence))
+        return false;
+    free_slot(worker, slot);
+    enqueue_front(pool, job);
+    return true;
+}
+
+/* The slot whose job was posted last, -1: none. */
+static int newest_slot(const struct worker_entry *worker)
+{
+    int newest = -1;
+    for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++)
+        if (worker->jobs[slot] != NULL &&
+            (newest < 0 || (int32_t)(worker->jobs[slot]->sequence - worker->jobs[newest]->sequence) > 0))
+            newest = (int)slot;
+    return newest;
+}
+
+/* Puts all READY jobs of a worker back into the queue, in their order. */
+static void recall_all(struct process_pool *pool, struct worker_entry *worker)
+{
+    for (;;) { /* newest first, each to the front of the queue */
+        int newest = -1;
+        for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++)
+            if (worker->jobs[slot] != NULL && mailbox_peek(worker->mailbox, slot).state == SLOT_READY &&
+                (newest < 0 || (int32_t)(worker->jobs[slot]->sequence - worker->jobs[newest]->sequence) > 0))
+                newest = (int)slot;
+        if (newest < 0)
+            return;
+        (void)recall(pool, worker, (unsigned)newest);
+    }
+}
+
+/* A job for a worker that has run dry, from one that has more than it can run now. */
+static bool steal(struct process_pool *pool)
+{
+    struct worker_entry *richest = NULL;
+    for (unsigned i = 0; i < pool->config.workers; i++)
+        if (pool->workers[i].used > 1 && (richest == NULL || pool->workers[i].used > richest->used))
+            richest = &pool->workers[i];
+    if (richest == NULL)
+        return false;
+    int slot = newest_slot(richest);
+    if (slot < 0 || !recall(pool, richest, (unsigned)slot))
+        return false;
+    pool->stats.stolen++;
+    return true;
+}
+
+static void dispatch(struct process_pool *pool)
+{
+    for (;;) {
+        int index;
+        while (pool->queue.first != NULL && (index = least_busy(pool, MAILBOX_SLOTS)) >= 0) {
+            struct job *job = pool->queue.first;
+            dequeue(pool, job);
+            post(pool, (unsigned)index, job);
+        }
+        if (pool->queue.first != NULL || least_busy(pool, 1) < 0 || !steal(pool))
+            return;
+    }
+}
+
+/* ---- dooming and settling ------------------------------------------------------------------------------------- */
+
+static void kill_doomed(struct process_pool *pool, unsigned index)
+{
+    pool->config.kill_worker(pool->config.kill_context, index, pool->workers[index].generation);
+}
+
+/* The worker must be killed; false: it has finished that job meanwhile. */
+static bool doom(struct process_pool *pool, unsigned index, unsigned running_slot)
+{
+    struct worker_entry *worker = &pool->workers[index];
+    recall_all(pool, worker);
+    if (mailbox_peek(worker->mailbox, running_slot).state != SLOT_RUNNING)
+        return false;
+    worker->is_doomed = true;
+    pool->stats.kills++;
+    uint64_t retry_ns = clock_now_ns() + KILL_RETRY_MS * NS_PER_MS;
+    if (retry_ns < pool->next_tick_ns)
+        pool->next_tick_ns = retry_ns;
+    kill_doomed(pool, index);
+    return true;
+}
+
+/* Its worker died while this job was RUNNING. */
+static void settle(struct process_pool *pool, struct worker_entry *worker, unsigned slot, int wait_status)
+{
+    struct job *job = worker->jobs[slot];
+    if (job != NULL) {
+        bool is_started = atomic_load_explicit(&worker->mailbox->slots[slot].result.is_started, memory_order_acquire) != 0;
+        if (is_started)
+            job->attempts++;
+        bool may_repeat = !is_started || (task_table[job->task]->is_idempotent && job->attempts < ATTEMPTS_MAX && job->items == 0);
+        if (may_repeat) {
+            pool->stats.requeued++;
+            free_slot(worker, slot);
+            mailbox_release(worker->mailbox, slot);
+            enqueue_front(pool, job);
+            return;
+        }
+        keep_progress(pool, worker, slot, job);
+        job->signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
+        end_job(pool, job, ST_WORKER_CRASHED);
+    }
+    free_slot(worker, slot);
+    mailbox_release(worker->mailbox, slot);
+}
+
+/* ---- public functions ----------------------------------------------------------------------------------------- */
+
+/* What a predecessor left behind belongs to clients that are gone. */
+static void attach(struct worker_entry *worker)
+{
+    for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++) {
+        struct slot_word word = mailbox_peek(worker->mailbox, slot);
+        if (word.state == SLOT_READY && mailbox_recall(worker->mailbox, slot, word.sequence))
+            continue;
+        word = mailbox_peek(worker->mailbox, slot);
+        if (word.state == SLOT_DONE)
+            mailbox_release(worker->mailbox, slot);
+        if (word.state == SLOT_RUNNING) { /* in use without a job: its worker is doomed once it is announced */
+            worker->in_use[slot] = true;
+            worker->used++;
+        }
+        spill_clear(&worker->spill, slot);
+    }
+    worker->seen_done = atomic_load_explicit(&worker->mailbox->done_count, memory_order_acquire);
+    mailbox_wake(worker->mailbox);
+}
+
+enum status process_pool_create(const struct process_pool_config *config, struct process_pool **ret_pool)
+{
+    struct process_pool *pool = calloc(1, sizeof *pool);
+    struct worker_entry *workers = calloc(config->workers, sizeof *workers);
+    struct loop_entry *loops = calloc(config->loops, sizeof *loops);
+    if (pool == NULL || workers == NULL || loops == NULL || pthread_mutex_init(&pool->lock, NULL) != 0) {
+        free(pool);
+        free(workers);
+        free(loops);
+        return ST_NO_MEMORY;
+    }
+    pool->config = *config;
+    pool->workers = workers;
+    pool->loops = loops;
+    pool->next_tick_ns = CLOCK_NEVER;
+    for (unsigned i = 0; i < config->loops; i++)
+        loops[i].ringer = (struct bell_ringer){ .bell = config->bells[i], .event_fd = config->event_fds[i] };
+    for (unsigned i = 0; i < config->workers; i++) {
+        workers[i].mailbox = config->mailboxes[i];
+        workers[i].spill = config->spills[i];
+        attach(&workers[i]);
+    }
+    *ret_pool = pool;
+    return ST_OK;
+}
+
+void process_pool_free(struct process_pool *pool)
+{
+    if (pool == NULL)
+        return;
+    pthread_mutex_destroy(&pool->lock);
+    free(pool->workers);
+    free(pool->loops);
+    free(pool);
+}
+
+enum status process_pool_submit(struct process_pool *pool, struct job *job)
+{
+    size_t bytes = job_bytes(job);
+    pthread_mutex_lock(&pool->lock);
+    /* jobs in mailboxes behind the running one wait too */
+    size_t waiting = pool->queued;
+    for (unsigned i = 0; i < pool->config.workers; i++)
+        waiting += pool->workers[i].used > 1 ? pool->workers[i].used - 1 : 0;
+    bool is_full = waiting >= pool->config.queue_max && least_busy(pool, 1) < 0;
+    bool is_too_big = pool->held_bytes > 0 && pool->held_bytes + bytes > pool->config.queue_max_bytes;
+    if (!job->is_admitted && (is_full || is_too_big)) {
+        pool->stats.refused++;
+        pthread_mutex_unlock(&pool->lock);
+        return ST_QUEUE_FULL;
+    }
+    job->accepted_ns = clock_now_ns();
+    job->attempts = 0;
+    job->result = NULL;
+    job->result_len = 0;
+    job->items_done = job->items_failed = 0;
+    job->detail[0] = '\0';
+    job->signal = 0;
+    job->usage = (struct job_usage){ 0 };
+    job->state = JOB_QUEUED;
+    list_append(&pool->queue, job);
+    pool->queued++;
+    pool->held_bytes += bytes;
+    pool->stats.submitted++;
+    dispatch(pool);
+    pthread_mutex_unlock(&pool->lock);
+    return ST_OK;
+}
+
+void process_pool_cancel(struct process_pool *pool, struct job *job, enum status why)
+{
+    pthread_mutex_lock(&pool->lock);
+    if (job->state == JOB_QUEUED) {
+        dequeue(pool, job);
+        end_job(pool, job, why);
+    } else if (job->state == JOB_POSTED) {
+        struct worker_entry *worker = &pool->workers[job->worker];
+        unsigned slot = job->slot;
+        if (mailbox_recall(worker->mailbox, slot, job->sequence)) {
+            free_slot(worker, slot);
+            end_job(pool, job, why);
+        } else if (doom(pool, job->worker, slot)) {
+            if (atomic_load_explicit(&worker->mailbox->slots[slot].result.is_started, memory_order_acquire) != 0) {
+                uint64_t started_ns = worker->mailbox->slots[slot].result.started_ns;
+                job->attempts++;
+                if (started_ns > job->accepted_ns)
+                    job->usage.queue_ns = started_ns - job->accepted_ns;
+                job->usage.wall_ns = clock_now_ns() - started_ns;
+            }
+            keep_progress(pool, worker, slot, job);
+            worker->jobs[slot] = NULL; /* the slot stays in use until the worker was reaped */
+            end_job(pool, job, why);
+        } /* else it is DONE: the next collect ends it with its result */
+        dispatch(pool);
+    }
+    pthread_mutex_unlock(&pool->lock);
+}
+
+void process_pool_collect(struct process_pool *pool, unsigned loop)
+{
+    struct loop_entry *own = &pool->loops[loop];
+    pthread_mutex_lock(&pool->lock);
+    for (unsigned i = 0; i < pool->config.workers; i++)
+        collect_worker(pool, &pool->workers[i]);
+    dispatch(pool);
+    struct job *job = own->ended.first;
+    own->ended = (struct job_list){ 0 };
+    atomic_store_explicit(&own->has_ended, false, memory_order_relaxed);
+    pthread_mutex_unlock(&pool->lock);
+    while (job != NULL) {
+        struct job *next = job->next; /* the job is gone after its on_done */
+        job->on_done(job);
+        job = next;
+    }
+}
+
+bool process_pool_has_news(struct process_pool *pool, unsigned loop)
+{
+    if (atomic_load_explicit(&pool->loops[loop].has_ended, memory_order_seq_cst))
+        return true;
+    bool has_news = false;
+    pthread_mutex_lock(&pool->lock);
+    for (unsigned i = 0; i < pool->config.workers && !has_news; i++)
+        has_news = atomic_load_explicit(&pool->workers[i].mailbox->done_count, memory_order_seq_cst) != pool->workers[i].seen_done;
+    pthread_mutex_unlock(&pool->lock);
+    return has_news;
+}
+
+void process_pool_worker_started(struct process_pool *pool, unsigned index, uint32_t generation, pid_t pid)
+{
+    pthread_mutex_lock(&pool->lock);
+    struct worker_entry *worker = &pool->workers[index];
+    worker->is_alive = true;
+    worker->is_doomed = worker->is_suspect = false;
+    worker->generation = generation;
+    worker->pid = pid;
+    worker->posted_ns = clock_now_ns();
+    for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++) /* left over by a front end that died: for nobody */
+        if (worker->in_use[slot] && worker->jobs[slot] == NULL)
+            (void)doom(pool, index, slot);
+    dispatch(pool);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+void process_pool_worker_died(struct process_pool *pool, unsigned index, uint32_t generation, int wait_status)
+{
+    pthread_mutex_lock(&pool->lock);
+    struct worker_entry *worker = &pool->workers[index];
+    if (!worker->is_doomed)
+        pool->stats.crashes++;
+    worker->is_alive = false;
+    worker->pid = 0;
+    worker->seen_done = atomic_load_explicit(&worker->mailbox->done_count, memory_order_acquire);
+    for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++) {
+        struct slot_word word = mailbox_peek(worker->mailbox, slot);
+        if (!worker->in_use[slot])
+            continue;
+        if (word.state == SLOT_DONE)
+            collect_slot(pool, worker, slot);
+        else if (word.state == SLOT_RUNNING && word.generation == (generation & 0xffffff))
+            settle(pool, worker, slot, wait_status);
+    }
+    recall_all(pool, worker);
+    dispatch(pool);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static bool has_claimed(const struct worker_entry *worker)
+{
+    for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++)
+        if (worker->in_use[slot] && mailbox_peek(worker->mailbox, slot).state != SLOT_READY)
+            return true;
+    return false;
+}
+
+/* A worker that did not claim in time was pinged: it answers, or it is replaced. */
+static uint64_t look_after_suspect(struct process_pool *pool, unsigned index, uint64_t now_ns)
+{
+    struct worker_entry *worker = &pool->workers[index];
+    struct mailbox *mailbox = worker->mailbox;
+    uint32_t pong = atomic_load_explicit(&mailbox->pong, memory_order_acquire);
+    if (has_claimed(worker) || pong == atomic_load_explicit(&mailbox->ping, memory_order_relaxed)) {
+        worker->is_suspect = false;
+        return CLOCK_NEVER;
+    }
+    if (now_ns - worker->suspect_ns < UNRESPONSIVE_MS * NS_PER_MS)
+        return now_ns + UNCLAIMED_MS * NS_PER_MS;
+    worker->is_doomed = true;
+    pool->stats.kills++;
+    kill_doomed(pool, index);
+    return now_ns + KILL_RETRY_MS * NS_PER_MS;
+}
+
+/* One worker's part of the tick: returns when to look again. */
+static uint64_t look_after(struct process_pool *pool, unsigned index, uint64_t now_ns)
+{
+    struct worker_entry *worker = &pool->workers[index];
+    if (!worker->is_alive)
+        return CLOCK_NEVER;
+    if (worker->is_doomed) { /* the request may have been lost with a full socket: killing twice is harmless */
+        kill_doomed(pool, index);
+        return now_ns + KILL_RETRY_MS * NS_PER_MS;
+    }
+    if (worker->is_suspect)
+        return look_after_suspect(pool, index, now_ns);
+    if (worker->used == 0 || has_claimed(worker)) /* a running job's deadline looks after it */
+        return CLOCK_NEVER;
+    uint64_t due_ns = worker->posted_ns + UNCLAIMED_MS * NS_PER_MS;
+    if (now_ns < due_ns)
+        return due_ns;
+    if (!process_pool_worker_is_ready(worker)) /* still starting */
+        return now_ns + UNCLAIMED_MS * NS_PER_MS;
+    recall_all(pool, worker);
+    worker->is_suspect = true;
+    worker->suspect_ns = now_ns;
+    atomic_fetch_add_explicit(&worker->mailbox->ping, 1, memory_order_seq_cst);
+    mailbox_wake(worker->mailbox);
+    return now_ns + UNCLAIMED_MS * NS_PER_MS;
+}
+
+void process_pool_tick(struct process_pool *pool, uint64_t now_ns)
+{
+    pthread_mutex_lock(&pool->lock);
+    pool->next_tick_ns = CLOCK_NEVER;
+    for (unsigned i = 0; i < pool->config.workers; i++) {
+        uint64_t next_ns = look_after(pool, i, now_ns);
+        if (next_ns < pool->next_tick_ns)
+            pool->next_tick_ns = next_ns;
+    }
+    dispatch(pool);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+uint64_t process_pool_next_tick(struct process_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    uint64_t next_ns = pool->next_tick_ns;
+    pthread_mutex_unlock(&pool->lock);
+    return next_ns;
+}

@@ -1,0 +1,94 @@
+/* process_pool: dispatch jobs to the pre-forked worker processes.
+ *
+ * One instance per front end process, shared by its event loops; the supervisor forks, kills and reaps the workers. Jobs go into the
+ * workers' mailboxes as soon as a slot is free: an idle worker first. A job that waits behind another in a mailbox is taken back when
+ * some other worker runs dry, so no job waits while a worker is idle. A worker's crash, hang and exit are ordinary events: its job ends
+ * with a status or runs again, and the caller never sees a signal.
+ *
+ * All functions but create and free may be called from any event loop thread; one mutex guards the pool, held for
+ * microseconds and never across a callback or a system call that can block. */
+#ifndef TWINPOOL_POOL_PROCESS_POOL_H
+#define TWINPOOL_POOL_PROCESS_POOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/attrs.h"
+#include "base/status.h"
+#include "pool/bell.h"
+#include "pool/job.h"
+#include "pool/mailbox.h"
+
+struct process_pool; /* opaque */
+
+struct process_pool_config {
+    unsigned workers;                 /* 1..256 */
+    struct mailbox *const *mailboxes; /* one per worker */
+    const struct spill *spills;       /* one per worker */
+    unsigned loops;
+    struct bell *const *bells;        /* one per loop */
+    const int *event_fds;             /* one per loop */
+    unsigned queue_max;               /* jobs accepted and not started */
+    size_t queue_max_bytes;           /* args and payloads of all jobs that have not ended */
+    size_t result_max;                /* bytes of one job's result */
+    /* Asks the supervisor to SIGKILL that worker, if that generation still lives. Must not block. Called with the pool's lock held. */
+    void (*kill_worker)(void *context, unsigned worker, uint32_t generation);
+    void *kill_context;
+};
+
+/* Takes over mailboxes as a predecessor left them: jobs that nobody waits for are recalled or, if running, killed.
+ * ST_OK: *ret_pool is the caller's. ST_NO_MEMORY: untouched. */
+enum status process_pool_create(const struct process_pool_config *config, struct process_pool **ret_pool) NONNULL MUST_CHECK;
+/* No job may be left (cancel them). NULL is a no-op. */
+void process_pool_free(struct process_pool *pool);
+
+/* Never blocks. ST_OK: the pool owns job until on_done. ST_QUEUE_FULL: refused; still the caller's and on_done will not run. */
+enum status process_pool_submit(struct process_pool *pool, struct job *job) NONNULL MUST_CHECK;
+
+/* Ends the job with `why` unless it is already done: taken out of the queue, recalled from a mailbox or, if running, its worker is
+ * killed and replaced. on_done comes with the next process_pool_collect() of its loop. Call it on the job's loop. */
+void process_pool_cancel(struct process_pool *pool, struct job *job, enum status why) NONNULL;
+
+/* Completes what is done for `loop` and fills the mailboxes again. To be called when the loop's bell rang and before it sleeps. */
+void process_pool_collect(struct process_pool *pool, unsigned loop) NONNULL;
+/* True if process_pool_collect() would find something. To be asked between lying down and sleeping. */
+bool process_pool_has_news(struct process_pool *pool, unsigned loop) NONNULL;
+
+/* Looks after workers that do not take the job they were given (stopped, or starved): call it at or after process_pool_next_tick(). */
+void process_pool_tick(struct process_pool *pool, uint64_t now_ns) NONNULL;
+uint64_t process_pool_next_tick(struct process_pool *pool) NONNULL; /* CLOCK_NEVER: nothing to look after */
+
+/* The supervisor's news. A generation starts before it dies, and dies before its successor starts. */
+void process_pool_worker_started(struct process_pool *pool, unsigned worker, uint32_t generation, pid_t pid) NONNULL;
+void process_pool_worker_died(struct process_pool *pool, unsigned worker, uint32_t generation, int wait_status) NONNULL;
+
+enum worker_state { WORKER_DEAD, WORKER_STARTING, WORKER_IDLE, WORKER_BUSY, WORKER_UNRESPONSIVE, WORKER_DOOMED };
+const char *worker_state_name(enum worker_state state);
+
+struct worker_info {
+    pid_t pid; /* 0 while dead */
+    enum worker_state state;
+    uint32_t generation; /* 1 for the first */
+    unsigned jobs_posted; /* in its mailbox now */
+    uint64_t jobs_done;   /* since the front end started */
+    int task;             /* running, -1 if none or unknown */
+    uint64_t running_ns;  /* for how long */
+};
+
+struct process_pool_stats {
+    unsigned workers, workers_ready; /* ready: alive, started and neither doomed nor unresponsive */
+    size_t queued;                   /* accepted, not started */
+    size_t held_bytes;               /* args and payloads of jobs that have not ended */
+    size_t queue_max;
+    unsigned running;
+    uint64_t submitted, refused, completed, requeued, crashes, kills, stolen;
+    uint64_t ended_by_status[STATUS_COUNT]; /* jobs */
+    uint64_t mean_wall_ns;           /* moving average of finished jobs */
+};
+void process_pool_get_stats(struct process_pool *pool, struct process_pool_stats *ret_stats) NONNULL;
+/* Fills up to `count` entries, returns how many workers there are. */
+unsigned process_pool_get_workers(struct process_pool *pool, struct worker_info *ret_workers, unsigned count) NONNULL;
+
+#endif

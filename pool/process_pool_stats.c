@@ -1,0 +1,81 @@
+/* What the pool tells about itself: read under its lock, and from the words of the slots, so a figure is at most one instant old. */
+#include "base/clock.h"
+#include "pool/process_pool_internal.h"
+
+const char *worker_state_name(enum worker_state state)
+{
+    switch (state) {
+    case WORKER_DEAD: return "dead";
+    case WORKER_STARTING: return "starting";
+    case WORKER_IDLE: return "idle";
+    case WORKER_BUSY: return "busy";
+    case WORKER_UNRESPONSIVE: return "unresponsive";
+    case WORKER_DOOMED: return "doomed";
+    }
+    return "unknown";
+}
+
+/* The slot that runs, -1: none. */
+static int running_slot(const struct worker_entry *worker)
+{
+    for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++)
+        if (worker->in_use[slot] && mailbox_peek(worker->mailbox, slot).state == SLOT_RUNNING)
+            return (int)slot;
+    return -1;
+}
+
+static enum worker_state state_of(const struct worker_entry *worker)
+{
+    if (!worker->is_alive)
+        return WORKER_DEAD;
+    if (worker->is_doomed)
+        return WORKER_DOOMED;
+    if (worker->is_suspect)
+        return WORKER_UNRESPONSIVE;
+    if (!process_pool_worker_is_ready(worker))
+        return WORKER_STARTING;
+    return running_slot(worker) >= 0 ? WORKER_BUSY : WORKER_IDLE;
+}
+
+void process_pool_get_stats(struct process_pool *pool, struct process_pool_stats *ret_stats)
+{
+    pthread_mutex_lock(&pool->lock);
+    *ret_stats = pool->stats;
+    ret_stats->workers = pool->config.workers;
+    ret_stats->queue_max = pool->config.queue_max;
+    ret_stats->held_bytes = pool->held_bytes;
+    ret_stats->queued = pool->queued;
+    for (unsigned i = 0; i < pool->config.workers; i++) {
+        const struct worker_entry *worker = &pool->workers[i];
+        ret_stats->workers_ready += process_pool_worker_is_ready(worker) ? 1 : 0;
+        for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++) {
+            if (!worker->in_use[slot])
+                continue;
+            enum slot_state state = mailbox_peek(worker->mailbox, slot).state;
+            ret_stats->running += state == SLOT_RUNNING ? 1 : 0;
+            ret_stats->queued += state == SLOT_READY ? 1 : 0;
+        }
+    }
+    pthread_mutex_unlock(&pool->lock);
+}
+
+unsigned process_pool_get_workers(struct process_pool *pool, struct worker_info *ret_workers, unsigned count)
+{
+    uint64_t now_ns = clock_now_ns();
+    pthread_mutex_lock(&pool->lock);
+    for (unsigned i = 0; i < pool->config.workers && i < count; i++) {
+        const struct worker_entry *worker = &pool->workers[i];
+        int slot = running_slot(worker);
+        const struct job *job = slot >= 0 ? worker->jobs[slot] : NULL;
+        uint64_t started_ns = slot >= 0 ? worker->mailbox->slots[slot].result.started_ns : now_ns;
+        ret_workers[i] = (struct worker_info){ .pid = worker->pid,
+                                               .state = state_of(worker),
+                                               .generation = worker->generation,
+                                               .jobs_posted = worker->used,
+                                               .jobs_done = worker->jobs_done,
+                                               .task = job != NULL ? (int)job->task : -1,
+                                               .running_ns = job != NULL && now_ns > started_ns ? now_ns - started_ns : 0 };
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return pool->config.workers;
+}

@@ -1,0 +1,30 @@
+/* worker: the main loop of a worker process. */
+#ifndef TWINPOOL_POOL_WORKER_H
+#define TWINPOOL_POOL_WORKER_H
+
+#include <sys/types.h>
+
+#include "base/attrs.h"
+#include "pool/bell.h"
+#include "pool/mailbox.h"
+
+struct worker_config {
+    unsigned index;
+    uint32_t generation;
+    pid_t supervisor;          /* the worker ends when it is gone */
+    struct mailbox *mailbox;
+    struct spill spill;
+    unsigned loops;
+    struct bell *const *bells; /* one per loop */
+    const int *event_fds;      /* one per loop */
+    int niceness;              /* 0..19, added to the inherited one */
+};
+
+/* To be called in a freshly forked, single-threaded child: drops what the worker must not have (signals' dispositions, descriptors,
+ * privileges), then runs jobs until it is killed. Never returns. */
+NORETURN void worker_main(const struct worker_config *config) NONNULL;
+
+/* Runs one claimed slot and leaves its result in the mailbox, without finishing it (for tests and worker_main). */
+void worker_run_slot(struct mailbox *mailbox, const struct spill *spill, unsigned slot) NONNULL;
+
+#endif

@@ -1,0 +1,17 @@
+/* drain: moves the front end through the phases of its end (lifecycle.h). */
+#ifndef TWINPOOL_SERVICE_DRAIN_H
+#define TWINPOOL_SERVICE_DRAIN_H
+
+#include <stdint.h>
+
+#include "base/attrs.h"
+#include "service/server.h"
+
+enum { DRAIN_TURN_MS = 10 /* loops turn at least so often while the service is not running normally */ };
+
+/* The supervisor asked to drain, or (at_once) to stop. On loop 0's thread. */
+void drain_begin(struct server *server, bool at_once) NONNULL;
+/* Once per turn of loop 0. */
+void drain_advance(struct server *server, uint64_t now_ns) NONNULL;
+
+#endif

@@ -1,0 +1,242 @@
+/* Loop 0 runs on the main thread and also hears the supervisor; further loops and the I/O pool have threads of their own. Everything is created before the
+ * first loop turns and freed after the last has ended, so that leak checkers mean something; only if a request could not be ended in time
+ * does the process leave without tidying up. */
+#include "service/frontend.h"
+
+#include <curl/curl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "handlers/limits.h"
+#include "pool/io_pool.h"
+#include "pool/process_pool.h"
+#include "service/connection.h"
+#include "service/control.h"
+#include "service/drain.h"
+#include "service/loop.h"
+#include "service/version.h"
+
+enum { QUEUE_PER_WORKER = 16, QUEUE_MIN = 64 };
+
+struct frontend {
+    struct server server; /* first: app is its first member */
+    const struct frontend_config *given;
+    struct watch control_watch;
+    struct loop *loops;
+    struct loop **loop_list;
+};
+
+/* ---- the supervisor's messages -------------------------------------------------------------------------------------------- */
+
+static void kill_worker(void *context, unsigned worker, uint32_t generation)
+{
+    const struct frontend *frontend = context;
+    /* a full socket is no loss: the pool asks again while the worker lives */
+    bool ignored = control_send(frontend->given->control_fd,
+                                &(struct control_message){ .type = CONTROL_KILL_WORKER, .worker = worker, .generation = generation });
+    (void)ignored;
+}
+
+static void on_control(struct watch *watch, uint32_t events)
+{
+    struct frontend *frontend = (struct frontend *)(void *)((char *)watch - offsetof(struct frontend, control_watch));
+    struct process_pool *pool = frontend->server.app.process_pool;
+    struct control_message message;
+    enum control_result result;
+    (void)events;
+    while ((result = control_receive(frontend->given->control_fd, &message)) == CONTROL_RECEIVED) {
+        if (message.type == CONTROL_DRAIN || message.type == CONTROL_STOP)
+            drain_begin(&frontend->server, message.type == CONTROL_STOP);
+        else if (message.worker >= frontend->given->shared->workers)
+            continue;
+        else if (message.type == CONTROL_WORKER_STARTED)
+            process_pool_worker_started(pool, message.worker, message.generation, message.pid);
+        else if (message.type == CONTROL_WORKER_DIED)
+            process_pool_worker_died(pool, message.worker, message.generation, message.wait_status);
+    }
+    if (result == CONTROL_CLOSED) /* the supervisor is gone, and with it whoever could replace a worker */
+        _exit(1);
+}
+
+/* ---- creating -------------------------------------------------------------------------------------------------------------- */
+
+static void get_server_stats(const struct app *app, struct server_stats *ret_stats)
+{
+    static const char *const names[] = { [LIFECYCLE_RUNNING] = "running",   [LIFECYCLE_LEAVING] = "draining",  [LIFECYCLE_DRAINING] = "draining",
+                                         [LIFECYCLE_STOPPING] = "stopping", [LIFECYCLE_STOPPED] = "stopping" };
+    const struct server *server = (const struct server *)(const void *)app;
+    enum lifecycle phase = server_lifecycle(server);
+    *ret_stats = (struct server_stats){
+        .lifecycle = names[phase],
+        .is_draining = phase != LIFECYCLE_RUNNING,
+        .loops = server->loop_count,
+        .uptime_ns = clock_now_ns() - app->started_ns,
+        .connections = atomic_load_explicit(&server->connections, memory_order_relaxed),
+        .connections_accepted = atomic_load_explicit(&server->connections_accepted, memory_order_relaxed),
+        .connections_refused = atomic_load_explicit(&server->connections_refused, memory_order_relaxed),
+        .requests = atomic_load_explicit(&server->requests, memory_order_relaxed),
+        .requests_in_flight = atomic_load_explicit(&server->requests_in_flight, memory_order_relaxed),
+    };
+    for (size_t i = 0; i < ARRAY_LEN(ret_stats->responses); i++)
+        ret_stats->responses[i] = atomic_load_explicit(&server->responses[i], memory_order_relaxed);
+}
+
+static void fill_limits(const struct config *config, unsigned workers, struct handler_limits *ret_limits)
+{
+    *ret_limits = (struct handler_limits){
+        .version = TWINPOOL_VERSION,
+        .workers = workers,
+        .compute_timeout_ms = config->compute_timeout_ms,
+        .compute_timeout_max_ms = config->compute_timeout_max_ms,
+        .map_max_items = config->map_max_items,
+        .max_result_bytes = config->max_result_bytes,
+        .fetch_timeout_ms = config->fetch_timeout_ms,
+        .fetch_timeout_max_ms = config->fetch_timeout_max_ms,
+        .fetch_max_urls = config->fetch_max_urls,
+        .fetch_inflight_max = config->fetch_inflight_max,
+        .fetch_max_body_bytes = config->fetch_max_body_bytes,
+        .fetch_max_total_bytes = config->fetch_max_total_bytes,
+        .fetch_max_redirects = config->fetch_max_redirects,
+    };
+}
+
+static bool create_process_pool(struct frontend *frontend)
+{
+    const struct shared *shared = frontend->given->shared;
+    const struct config *config = frontend->given->config;
+    unsigned by_workers = shared->workers * QUEUE_PER_WORKER;
+    struct process_pool_config pool_config = {
+        .workers = shared->workers,
+        .mailboxes = shared->mailboxes,
+        .spills = shared->spills,
+        .loops = shared->loops,
+        .bells = shared->bells,
+        .event_fds = shared->event_fds,
+        .queue_max = config->queue_max > 0 ? config->queue_max : by_workers > QUEUE_MIN ? by_workers : QUEUE_MIN,
+        .queue_max_bytes = config->queue_max_bytes,
+        .result_max = config->max_result_bytes,
+        .kill_worker = kill_worker,
+        .kill_context = frontend,
+    };
+    if (process_pool_create(&pool_config, &frontend->server.app.process_pool) != ST_OK)
+        return false;
+    for (unsigned i = 0; i < shared->workers; i++)
+        if (frontend->given->workers[i].pid != 0)
+            process_pool_worker_started(frontend->server.app.process_pool, i, frontend->given->workers[i].generation, frontend->given->workers[i].pid);
+    return true;
+}
+
+static bool create_io_pool(struct frontend *frontend)
+{
+    const struct shared *shared = frontend->given->shared;
+    const struct config *config = frontend->given->config;
+    struct io_pool_config pool_config = {
+        .threads = config->io_threads,
+        .loops = shared->loops,
+        .bells = shared->bells,
+        .event_fds = shared->event_fds,
+        .policy = config->egress,
+        .inflight_max = config->fetch_inflight_max,
+        .per_host_max = config->fetch_per_host,
+        .queue_max = config->fetch_queue_max,
+        .total_body_max = config->fetch_max_total_bytes,
+        .connect_timeout_ms = config->fetch_connect_timeout_ms,
+        .user_agent = "twinpool/" TWINPOOL_VERSION,
+    };
+    return curl_global_init(CURL_GLOBAL_ALL) == CURLE_OK && io_pool_create(&pool_config, &frontend->server.app.io_pool) == ST_OK;
+}
+
+static bool create_loops(struct frontend *frontend)
+{
+    const struct shared *shared = frontend->given->shared;
+    frontend->loops = calloc(shared->loops, sizeof *frontend->loops);
+    frontend->loop_list = calloc(shared->loops, sizeof(struct loop *));
+    if (frontend->loops == NULL || frontend->loop_list == NULL || !connections_setup())
+        return false;
+    for (unsigned i = 0; i < shared->loops; i++) {
+        frontend->loop_list[i] = &frontend->loops[i];
+        if (!loop_open(&frontend->loops[i], &frontend->server, i, shared->bells[i], shared->event_fds[i]))
+            return false;
+    }
+    frontend->server.loops = frontend->loop_list;
+    frontend->control_watch.on_event = on_control;
+    return loop_watch(&frontend->loops[0], frontend->given->control_fd, EPOLLIN, &frontend->control_watch);
+}
+
+/* ---- running ----------------------------------------------------------------------------------------------------------------- */
+
+static void *run_loop(void *loop)
+{
+    loop_run(loop);
+    return NULL;
+}
+
+/* False: a thread could not be started. */
+static bool serve(struct frontend *frontend)
+{
+    unsigned count = frontend->server.loop_count;
+    for (unsigned i = 1; i < count; i++)
+        if (pthread_create(&frontend->loops[i].thread, NULL, run_loop, &frontend->loops[i]) != 0)
+            return false;
+    if (!control_send(frontend->given->control_fd, &(struct control_message){ .type = CONTROL_SERVING }))
+        return false;
+    loop_run(&frontend->loops[0]);
+    for (unsigned i = 1; i < count; i++)
+        pthread_join(frontend->loops[i].thread, NULL);
+    return true;
+}
+
+static void tidy_up(struct frontend *frontend)
+{
+    for (unsigned i = 0; i < frontend->server.loop_count; i++)
+        loop_close(&frontend->loops[i]);
+    io_pool_free(frontend->server.app.io_pool);
+    process_pool_free(frontend->server.app.process_pool);
+    connections_teardown();
+    free(frontend->loops);
+    free(frontend->loop_list);
+    curl_global_cleanup();
+}
+
+static void confine(pid_t supervisor)
+{
+    /* the supervisor passes signals on; one sent to the whole group must not cut the drain short */
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+    prctl(PR_SET_NAME, "tp-front-end");
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != supervisor) /* it died before that took effect */
+        _exit(1);
+}
+
+int frontend_main(const struct frontend_config *given)
+{
+    static struct frontend frontend;
+    confine(given->supervisor);
+    frontend.given = given;
+    frontend.server.config = given->config;
+    frontend.server.listen_fd = given->shared->listen_fd;
+    frontend.server.loop_count = given->shared->loops;
+    frontend.server.guard_limits = (struct http_guard_limits){ .header_bytes = given->config->max_header_bytes,
+                                                               .header_count = 100,
+                                                               .target_bytes = given->config->max_url_bytes };
+    fill_limits(given->config, given->shared->workers, &frontend.server.limits);
+    frontend.server.app = (struct app){ .limits = &frontend.server.limits, .get_server_stats = get_server_stats, .started_ns = clock_now_ns() };
+    if (!create_process_pool(&frontend) || !create_io_pool(&frontend) || !create_loops(&frontend) || !serve(&frontend)) {
+        log_event(LOG_ERROR, "start_failed", LOG_STR("process", "front end"));
+        return 1;
+    }
+    if (atomic_load(&frontend.server.requests_in_flight) > 0)
+        _exit(0);
+    tidy_up(&frontend);
+    return 0;
+}

@@ -1,0 +1,51 @@
+/* twinpool: argv, environment and file make a configuration; the supervisor does the rest. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/log.h"
+#include "service/config.h"
+#include "service/healthcheck.h"
+#include "service/supervisor.h"
+#include "service/version.h"
+
+extern char **environ;
+
+/* Thousands of connections and transfers need descriptors: the hard limit is the administrator's, the soft one only a default. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct config config;
+    enum config_action action;
+    if (!config_load(argc, argv, environ, &config, &action, stderr))
+        return 2;
+    switch (action) {
+    case CONFIG_HELP:
+        config_print_help(stdout);
+        return 0;
+    case CONFIG_VERSION:
+        printf("twinpool %s\n", TWINPOOL_VERSION);
+        return 0;
+    case CONFIG_PRINT:
+        config_print(&config, stdout);
+        return 0;
+    case CONFIG_DOCS:
+        config_print_docs(stdout);
+        return 0;
+    case CONFIG_HEALTHCHECK:
+        return healthcheck_run(&config);
+    case CONFIG_SERVE:
+        break;
+    }
+    log_setup(config.log_format, config.log_level);
+    raise_descriptor_limit();
+    return supervisor_run(&config);
+}

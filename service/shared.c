@@ -1,0 +1,86 @@
+#include "service/shared.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cpu_count.h"
+#include "base/log.h"
+#include "service/listen_address.h"
+
+enum { LISTEN_BACKLOG = 4096, SPILL_ALIGN = 4096 };
+
+static bool fail(const char *what)
+{
+    log_event(LOG_ERROR, "start_failed", LOG_STR("what", what), LOG_STR("error", strerror(errno)));
+    return false;
+}
+
+static bool open_listener(const char *listen_text, struct shared *shared)
+{
+    struct listen_address address;
+    char what[160];
+    snprintf(what, sizeof what, "listen on %.128s", listen_text);
+    if (!listen_address_parse(listen_text, &address)) {
+        errno = EINVAL;
+        return fail(what);
+    }
+    int on = 1;
+    int fd = socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct sockaddr *at = (struct sockaddr *)&address.storage;
+    char host[80], port[8];
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 || bind(fd, at, address.len) != 0 ||
+        listen(fd, LISTEN_BACKLOG) != 0 || getsockname(fd, at, &address.len) != 0 ||
+        getnameinfo(at, address.len, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        return fail(what); /* the program ends: nothing to close */
+    snprintf(shared->address, sizeof shared->address, address.storage.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+    shared->listen_fd = fd;
+    return true;
+}
+
+static bool create_mailboxes(const struct config *config, struct shared *shared)
+{
+    shared->mailboxes = calloc(shared->workers, sizeof *shared->mailboxes);
+    shared->spills = calloc(shared->workers, sizeof *shared->spills);
+    if (shared->mailboxes == NULL || shared->spills == NULL)
+        return fail("mailboxes");
+    /* a request's args and payload are both parts of one body; query strings are turned into args, hence the slack */
+    uint64_t largest = config->max_body_bytes > config->max_result_bytes ? config->max_body_bytes : config->max_result_bytes;
+    uint64_t region = (largest + config->max_url_bytes * 8 + 65536 + SPILL_ALIGN - 1) / SPILL_ALIGN * SPILL_ALIGN;
+    for (unsigned i = 0; i < shared->workers; i++) {
+        shared->mailboxes[i] = mailbox_map();
+        if (shared->mailboxes[i] == NULL)
+            return fail("mailbox");
+        if (spill_create(region, &shared->spills[i]) != ST_OK)
+            return fail("spill file");
+    }
+    return true;
+}
+
+static bool create_bells(struct shared *shared)
+{
+    shared->bells = calloc(shared->loops, sizeof *shared->bells);
+    shared->event_fds = calloc(shared->loops, sizeof *shared->event_fds);
+    struct bell *bells = mmap(NULL, shared->loops * sizeof *bells, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared->bells == NULL || shared->event_fds == NULL || bells == MAP_FAILED)
+        return fail("bells");
+    for (unsigned i = 0; i < shared->loops; i++) {
+        shared->bells[i] = &bells[i];
+        shared->event_fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (shared->event_fds[i] < 0)
+            return fail("eventfd");
+    }
+    return true;
+}
+
+bool shared_create(const struct config *config, struct shared *ret_shared)
+{
+    *ret_shared = (struct shared){ .workers = config->workers > 0 ? config->workers : cpu_count(), .loops = config->loops };
+    return open_listener(config->listen, ret_shared) && create_mailboxes(config, ret_shared) && create_bells(ret_shared);
+}

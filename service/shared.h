@@ -1,0 +1,23 @@
+/* shared: what the supervisor creates once and every process inherits: listening socket, mailboxes, spill files, bells and their eventfds. */
+#ifndef TWINPOOL_SERVICE_SHARED_H
+#define TWINPOOL_SERVICE_SHARED_H
+
+#include "base/attrs.h"
+#include "pool/bell.h"
+#include "pool/mailbox.h"
+#include "service/config.h"
+
+struct shared {
+    unsigned workers, loops;
+    int listen_fd;
+    char address[160];           /* where it listens, as ADDR:PORT */
+    struct mailbox **mailboxes;  /* per worker */
+    struct spill *spills;        /* per worker */
+    struct bell **bells;         /* per loop, in one mapping */
+    int *event_fds;              /* per loop */
+};
+
+/* False: logged, naming what failed. Lives as long as the process; nothing frees it. */
+bool shared_create(const struct config *config, struct shared *ret_shared) NONNULL MUST_CHECK;
+
+#endif

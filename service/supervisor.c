@@ -1,0 +1,415 @@
+/* One epoll loop over three things: a signalfd (SIGCHLD, SIGTERM, SIGINT), the control socket of the current front end, and the earliest time at which
+ * something is to be started. Nothing in it blocks.
+ *
+ * A worker goes through
+ *     WAITING ──start time──▶ STARTED ──▶ ANNOUNCED ──reaped──▶ DEAD ──▶ WAITING
+ * where the last step of each arrow into ANNOUNCED and WAITING is telling the front end. If its socket is full the worker stays where it is until
+ * there is room: so the front end hears of every generation's start and death, in that order, before the next one starts.
+ *
+ * Back-off: a worker that dies before it was ready, or within HEALTHY_MS without having been ready for work, failed to start; each such failure in a
+ * row doubles its delay. A worker that was ready is replaced at once, whatever killed it. */
+#include "service/supervisor.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "pool/worker.h"
+#include "service/control.h"
+#include "service/frontend.h"
+#include "service/shared.h"
+
+enum { BACKOFF_FIRST_MS = 10, BACKOFF_MAX_MS = 5000, STOP_SLACK_MS = 5000 };
+
+enum child_state { CHILD_WAITING, CHILD_STARTED, CHILD_ANNOUNCED, CHILD_DEAD };
+
+struct child {
+    enum child_state state;
+    pid_t pid;
+    uint32_t generation;
+    int wait_status;
+    unsigned failures;   /* starts in a row that failed */
+    uint64_t start_ns;   /* WAITING: when to start; else: when it was started */
+};
+
+struct supervisor {
+    const struct config *config;
+    struct shared shared;
+    pid_t pid;
+    int epoll_fd, signal_fd;
+    struct child *workers;
+    struct child frontend;
+    int control_fd;      /* -1 while there is no front end */
+    bool is_serving;     /* the current front end said so */
+    bool was_serving;    /* some front end did */
+    unsigned stop_signals;
+    uint64_t kill_frontend_ns; /* CLOCK_NEVER until a stop was asked for */
+    bool is_over;
+    int exit_status;
+};
+
+static uint64_t backoff_ns(struct child *child)
+{
+    uint64_t delay_ms = BACKOFF_FIRST_MS;
+    for (unsigned i = 0; i < child->failures && delay_ms < BACKOFF_MAX_MS; i++)
+        delay_ms *= 2;
+    if (delay_ms > BACKOFF_MAX_MS)
+        delay_ms = BACKOFF_MAX_MS;
+    child->failures++;
+    /* +-25 %, so that workers that fail together do not come back together */
+    return delay_ms * NS_PER_MS * (75 + (uint64_t)random() % 51) / 100;
+}
+
+/* ---- starting ------------------------------------------------------------------------------------------------------- */
+
+/* In the child: what the supervisor alone may hold. */
+static void leave_supervisor(struct supervisor *supervisor)
+{
+    close(supervisor->epoll_fd);
+    close(supervisor->signal_fd);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+NORETURN static void be_worker(struct supervisor *supervisor, unsigned index)
+{
+    struct shared *shared = &supervisor->shared;
+    leave_supervisor(supervisor);
+    for (unsigned i = 0; i < shared->workers; i++)
+        if (i != index)
+            mailbox_unmap(shared->mailboxes[i]);
+    worker_main(&(struct worker_config){ .index = index,
+                                         .generation = supervisor->workers[index].generation,
+                                         .supervisor = supervisor->pid,
+                                         .mailbox = shared->mailboxes[index],
+                                         .spill = shared->spills[index],
+                                         .loops = shared->loops,
+                                         .bells = shared->bells,
+                                         .event_fds = shared->event_fds,
+                                         .niceness = supervisor->config->worker_nice });
+}
+
+static void start_worker(struct supervisor *supervisor, unsigned index, uint64_t now_ns)
+{
+    struct child *worker = &supervisor->workers[index];
+    worker->generation++;
+    pid_t pid = fork();
+    if (pid == 0)
+        be_worker(supervisor, index);
+    if (pid < 0) {
+        worker->generation--;
+        worker->start_ns = now_ns + backoff_ns(worker);
+        log_event(LOG_ERROR, "fork_failed", LOG_INT("worker", index), LOG_STR("error", strerror(errno)));
+        return;
+    }
+    worker->pid = pid;
+    worker->start_ns = now_ns;
+    worker->state = CHILD_STARTED;
+}
+
+NORETURN static void be_frontend(struct supervisor *supervisor, int control_fd)
+{
+    struct frontend_worker *workers = calloc(supervisor->shared.workers, sizeof *workers);
+    leave_supervisor(supervisor);
+    for (unsigned i = 0; workers != NULL && i < supervisor->shared.workers; i++)
+        if (supervisor->workers[i].state == CHILD_ANNOUNCED)
+            workers[i] = (struct frontend_worker){ supervisor->workers[i].pid, supervisor->workers[i].generation };
+    int status = workers == NULL ? 1 : frontend_main(&(struct frontend_config){ .config = supervisor->config,
+                                                                              .shared = &supervisor->shared,
+                                                                              .workers = workers,
+                                                                              .control_fd = control_fd,
+                                                                              .supervisor = supervisor->pid });
+    free(workers);
+    _exit(status);
+}
+
+static void start_frontend(struct supervisor *supervisor, uint64_t now_ns)
+{
+    struct child *frontend = &supervisor->frontend;
+    int ends[2];
+    if (!control_pair(ends)) {
+        frontend->start_ns = now_ns + backoff_ns(frontend);
+        return;
+    }
+    /* A worker that was started or has died unannounced is announced to the new front end like any other; those announced before it gets with the fork. */
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(ends[0]);
+        be_frontend(supervisor, ends[1]);
+    }
+    close(ends[1]);
+    if (pid < 0) {
+        close(ends[0]);
+        frontend->start_ns = now_ns + backoff_ns(frontend);
+        log_event(LOG_ERROR, "fork_failed", LOG_STR("process", "front end"), LOG_STR("error", strerror(errno)));
+        return;
+    }
+    frontend->pid = pid;
+    frontend->generation++;
+    frontend->start_ns = now_ns;
+    frontend->state = CHILD_STARTED;
+    supervisor->control_fd = ends[0];
+    supervisor->is_serving = false;
+    struct epoll_event event = { .events = EPOLLIN, .data.fd = ends[0] };
+    epoll_ctl(supervisor->epoll_fd, EPOLL_CTL_ADD, ends[0], &event);
+}
+
+/* ---- telling the front end ------------------------------------------------------------------------------------------ */
+
+static bool tell(struct supervisor *supervisor, const struct control_message *message)
+{
+    if (supervisor->control_fd < 0)
+        return false;
+    if (control_send(supervisor->control_fd, message))
+        return true;
+    struct epoll_event event = { .events = EPOLLIN | EPOLLOUT, .data.fd = supervisor->control_fd };
+    epoll_ctl(supervisor->epoll_fd, EPOLL_CTL_MOD, supervisor->control_fd, &event);
+    return false;
+}
+
+static void announce(struct supervisor *supervisor, unsigned index, uint64_t now_ns)
+{
+    struct child *worker = &supervisor->workers[index];
+    if (worker->state == CHILD_STARTED &&
+        tell(supervisor, &(struct control_message){ .type = CONTROL_WORKER_STARTED, .worker = index, .generation = worker->generation, .pid = worker->pid }))
+        worker->state = CHILD_ANNOUNCED;
+    if (worker->state == CHILD_DEAD &&
+        tell(supervisor, &(struct control_message){ .type = CONTROL_WORKER_DIED, .worker = index, .generation = worker->generation, .wait_status = worker->wait_status })) {
+        bool was_ready = atomic_load(&supervisor->shared.mailboxes[index]->generation) == worker->generation;
+        if (was_ready)
+            worker->failures = 0;
+        worker->start_ns = was_ready ? now_ns : now_ns + backoff_ns(worker);
+        worker->state = CHILD_WAITING;
+    }
+}
+
+/* ---- reaping --------------------------------------------------------------------------------------------------------- */
+
+static void log_death(const char *event, int worker, const struct child *child)
+{
+    bool is_signal = WIFSIGNALED(child->wait_status);
+    log_event(worker < 0 ? LOG_ERROR : LOG_WARNING, event, LOG_INT("worker", worker), LOG_INT("pid", child->pid),
+              LOG_STR("how", is_signal ? strsignal(WTERMSIG(child->wait_status)) : "exited"),
+              LOG_INT(is_signal ? "signal" : "status", is_signal ? WTERMSIG(child->wait_status) : WEXITSTATUS(child->wait_status)));
+}
+
+static void frontend_died(struct supervisor *supervisor, int wait_status, uint64_t now_ns)
+{
+    struct child *frontend = &supervisor->frontend;
+    frontend->wait_status = wait_status;
+    frontend->state = CHILD_WAITING;
+    if (supervisor->control_fd >= 0)
+        close(supervisor->control_fd);
+    supervisor->control_fd = -1;
+    bool is_clean = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
+    if (supervisor->stop_signals > 0 || (!supervisor->was_serving && !is_clean)) {
+        if (!is_clean)
+            log_death("front_end_died", -1, frontend);
+        supervisor->exit_status = is_clean ? 0 : 1;
+        supervisor->is_over = true;
+        return;
+    }
+    log_death("front_end_died", -1, frontend);
+    if (supervisor->is_serving)
+        frontend->failures = 0;
+    frontend->start_ns = supervisor->is_serving ? now_ns : now_ns + backoff_ns(frontend);
+    /* what it knew is gone; its successor hears of the dead ones again and gets the living with the fork */
+    for (unsigned i = 0; i < supervisor->shared.workers; i++)
+        if (supervisor->workers[i].state == CHILD_STARTED)
+            supervisor->workers[i].state = CHILD_ANNOUNCED;
+}
+
+static void reap(struct supervisor *supervisor, uint64_t now_ns)
+{
+    pid_t pid;
+    int wait_status;
+    while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0) {
+        if (pid == supervisor->frontend.pid && supervisor->frontend.state == CHILD_STARTED) {
+            frontend_died(supervisor, wait_status, now_ns);
+            continue;
+        }
+        for (unsigned i = 0; i < supervisor->shared.workers; i++) {
+            struct child *worker = &supervisor->workers[i];
+            if (worker->pid != pid || (worker->state != CHILD_STARTED && worker->state != CHILD_ANNOUNCED))
+                continue;
+            kill(-pid, SIGKILL); /* what it may have started shares its process group */
+            worker->wait_status = wait_status;
+            if (worker->state == CHILD_STARTED) /* the death is told as start and death, in order */
+                announce(supervisor, i, now_ns);
+            worker->state = CHILD_DEAD;
+            log_death("worker_died", (int)i, worker);
+            break;
+        }
+        /* anything else is an orphan that PID 1 inherited: reaped, not ours */
+    }
+}
+
+/* ---- events ----------------------------------------------------------------------------------------------------------- */
+
+static void ask_to_stop(struct supervisor *supervisor, int sig, uint64_t now_ns)
+{
+    supervisor->stop_signals++;
+    bool is_first = supervisor->stop_signals == 1;
+    log_event(LOG_INFO, is_first ? "draining" : "stopping", LOG_STR("signal", strsignal(sig)));
+    uint64_t patience_ms = is_first ? (uint64_t)supervisor->config->drain_delay_ms + supervisor->config->grace_ms + STOP_SLACK_MS : STOP_SLACK_MS;
+    supervisor->kill_frontend_ns = now_ns + patience_ms * NS_PER_MS;
+    bool is_told = tell(supervisor, &(struct control_message){ .type = is_first ? CONTROL_DRAIN : CONTROL_STOP });
+    if (supervisor->frontend.state != CHILD_STARTED)
+        supervisor->is_over = true; /* between two front ends: nobody waits */
+    else if (!is_told)
+        supervisor->kill_frontend_ns = now_ns;
+}
+
+static void read_signals(struct supervisor *supervisor, uint64_t now_ns)
+{
+    struct signalfd_siginfo info;
+    while (read(supervisor->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGCHLD)
+            reap(supervisor, now_ns);
+        else
+            ask_to_stop(supervisor, (int)info.ssi_signo, now_ns);
+    }
+}
+
+static void read_control(struct supervisor *supervisor)
+{
+    struct control_message message;
+    enum control_result result;
+    while ((result = control_receive(supervisor->control_fd, &message)) == CONTROL_RECEIVED) {
+        if (message.type == CONTROL_SERVING) {
+            supervisor->is_serving = true;
+            if (!supervisor->was_serving)
+                log_event(LOG_INFO, "serving", LOG_INT("pid", supervisor->pid), LOG_INT("workers", supervisor->shared.workers),
+                          LOG_INT("io_threads", supervisor->config->io_threads), LOG_INT("loops", supervisor->shared.loops));
+            if (!supervisor->was_serving)
+                dprintf(STDERR_FILENO, "listening on %s\n", supervisor->shared.address);
+            supervisor->was_serving = true;
+        } else if (message.type == CONTROL_KILL_WORKER && message.worker < supervisor->shared.workers) {
+            const struct child *worker = &supervisor->workers[message.worker];
+            bool is_alive = worker->state == CHILD_STARTED || worker->state == CHILD_ANNOUNCED;
+            if (is_alive && worker->generation == message.generation) { /* ours and not reaped: the pid cannot be another's */
+                kill(-worker->pid, SIGKILL);
+                kill(worker->pid, SIGKILL); /* it may not have its own group yet */
+            }
+        }
+    }
+    if (result == CONTROL_CLOSED) { /* SIGCHLD follows */
+        close(supervisor->control_fd);
+        supervisor->control_fd = -1;
+    }
+}
+
+/* Starts and tells what is due; returns when something will be. */
+static uint64_t advance(struct supervisor *supervisor, uint64_t now_ns)
+{
+    uint64_t next_ns = supervisor->kill_frontend_ns;
+    if (now_ns >= supervisor->kill_frontend_ns && supervisor->frontend.state == CHILD_STARTED) {
+        log_event(LOG_ERROR, "front_end_killed", LOG_STR("reason", "it did not stop in time"));
+        kill(supervisor->frontend.pid, SIGKILL);
+        next_ns = supervisor->kill_frontend_ns = CLOCK_NEVER;
+    }
+    if (supervisor->frontend.state == CHILD_WAITING) {
+        if (now_ns >= supervisor->frontend.start_ns)
+            start_frontend(supervisor, now_ns);
+        if (supervisor->frontend.state == CHILD_WAITING && supervisor->frontend.start_ns < next_ns)
+            next_ns = supervisor->frontend.start_ns;
+    }
+    for (unsigned i = 0; i < supervisor->shared.workers; i++) {
+        struct child *worker = &supervisor->workers[i];
+        announce(supervisor, i, now_ns);
+        if (worker->state != CHILD_WAITING)
+            continue;
+        if (now_ns >= worker->start_ns) {
+            start_worker(supervisor, i, now_ns);
+            announce(supervisor, i, now_ns);
+        }
+        if (worker->state == CHILD_WAITING && worker->start_ns < next_ns)
+            next_ns = worker->start_ns;
+    }
+    return next_ns;
+}
+
+static void end_workers(struct supervisor *supervisor)
+{
+    for (unsigned i = 0; i < supervisor->shared.workers; i++) {
+        struct child *worker = &supervisor->workers[i];
+        if (worker->state == CHILD_STARTED || worker->state == CHILD_ANNOUNCED) {
+            kill(-worker->pid, SIGKILL);
+            kill(worker->pid, SIGKILL);
+            waitpid(worker->pid, NULL, 0);
+        }
+    }
+}
+
+static bool open_events(struct supervisor *supervisor)
+{
+    sigset_t handled;
+    sigemptyset(&handled);
+    sigaddset(&handled, SIGCHLD);
+    sigaddset(&handled, SIGTERM);
+    sigaddset(&handled, SIGINT);
+    sigprocmask(SIG_BLOCK, &handled, NULL);
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+    supervisor->signal_fd = signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK);
+    supervisor->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event event = { .events = EPOLLIN, .data.fd = supervisor->signal_fd };
+    return supervisor->signal_fd >= 0 && supervisor->epoll_fd >= 0 &&
+           epoll_ctl(supervisor->epoll_fd, EPOLL_CTL_ADD, supervisor->signal_fd, &event) == 0;
+}
+
+static int wait_ms(uint64_t next_ns)
+{
+    uint64_t now_ns = clock_now_ns();
+    if (next_ns == CLOCK_NEVER)
+        return -1;
+    if (next_ns <= now_ns)
+        return 0;
+    uint64_t ms = (next_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS;
+    return ms > 60000 ? 60000 : (int)ms;
+}
+
+int supervisor_run(const struct config *config)
+{
+    struct supervisor supervisor = { .config = config, .pid = getpid(), .control_fd = -1, .kill_frontend_ns = CLOCK_NEVER };
+    if (!shared_create(config, &supervisor.shared))
+        return 1;
+    supervisor.workers = calloc(supervisor.shared.workers, sizeof *supervisor.workers);
+    if (supervisor.workers == NULL || !open_events(&supervisor)) {
+        log_event(LOG_ERROR, "start_failed", LOG_STR("error", strerror(errno)));
+        return 1;
+    }
+    srandom((unsigned)getpid());
+    uint64_t next_ns = advance(&supervisor, clock_now_ns());
+    while (!supervisor.is_over) {
+        struct epoll_event events[4];
+        int count = epoll_wait(supervisor.epoll_fd, events, ARRAY_LEN(events), wait_ms(next_ns));
+        uint64_t now_ns = clock_now_ns();
+        for (int i = 0; i < count; i++) {
+            if (events[i].data.fd == supervisor.signal_fd)
+                read_signals(&supervisor, now_ns);
+            else if (events[i].data.fd == supervisor.control_fd) {
+                if (events[i].events & EPOLLOUT) {
+                    struct epoll_event event = { .events = EPOLLIN, .data.fd = supervisor.control_fd };
+                    epoll_ctl(supervisor.epoll_fd, EPOLL_CTL_MOD, supervisor.control_fd, &event);
+                }
+                read_control(&supervisor);
+            }
+        }
+        if (!supervisor.is_over)
+            next_ns = advance(&supervisor, now_ns);
+    }
+    end_workers(&supervisor);
+    free(supervisor.workers);
+    log_event(LOG_INFO, "stopped", LOG_INT("status", supervisor.exit_status));
+    return supervisor.exit_status;
+}

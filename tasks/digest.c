@@ -1,0 +1,107 @@
+/* digest: the cryptographic hash of a binary payload or of a text, through OpenSSL's EVP interface.
+ *
+ * An algorithm is fetched from OpenSSL's provider on its first use and kept for the life of the process: the fetch
+ * costs more than hashing a short text. A worker runs one job at a time, so the cache needs no lock. */
+#include "tasks/builtin.h"
+
+#include <openssl/evp.h>
+
+#include "base/json_write.h"
+
+enum { TEXT_MAX_BYTES = 1024 * 1024 };
+
+enum algorithm { SHA256, SHA512, BLAKE2B512, BLAKE2S256, ALGORITHM_COUNT };
+
+/* One more than there are: the NULL that ends `choices`. */
+static const char *const algorithm_names[ALGORITHM_COUNT + 1] = {
+    [SHA256] = "sha256",
+    [SHA512] = "sha512",
+    [BLAKE2B512] = "blake2b512",
+    [BLAKE2S256] = "blake2s256",
+};
+static const char *const openssl_names[ALGORITHM_COUNT] = {
+    [SHA256] = "SHA2-256",
+    [SHA512] = "SHA2-512",
+    [BLAKE2B512] = "BLAKE2B-512",
+    [BLAKE2S256] = "BLAKE2S-256",
+};
+
+static const EVP_MD *algorithm_fetch(enum algorithm algorithm)
+{
+    static EVP_MD *fetched[ALGORITHM_COUNT];
+    if (!fetched[algorithm])
+        fetched[algorithm] = EVP_MD_fetch(NULL, openssl_names[algorithm], NULL);
+    return fetched[algorithm];
+}
+
+static void write_hex(struct buf *out, const unsigned char *bytes, size_t len)
+{
+    static const char digits[] = "0123456789abcdef";
+    char *at = buf_reserve(out, 2 * len);
+    if (!at)
+        return;
+    for (size_t i = 0; i < len; i++) {
+        *at++ = digits[bytes[i] >> 4];
+        *at++ = digits[bytes[i] & 0xf];
+    }
+    out->len += 2 * len;
+}
+
+enum { ARG_ALGORITHM, ARG_TEXT };
+
+static const struct param params[] = {
+    [ARG_ALGORITHM] = { .name = "algorithm",
+                        .description = "The hash function.",
+                        .kind = PARAM_ENUM,
+                        .choices = algorithm_names,
+                        .default_text = "sha256" },
+    [ARG_TEXT] = { .name = "text",
+                   .description = "What to hash, as UTF-8; give this or a binary body, not both.",
+                   .kind = PARAM_STRING,
+                   .minimum = 0,
+                   .maximum = TEXT_MAX_BYTES },
+    { .name = NULL },
+};
+
+static enum status run(const struct task_input *input, struct buf *result, const char **ret_detail)
+{
+    const struct arg *text = &input->args[ARG_TEXT];
+    if (text->is_set == (input->payload != NULL)) {
+        *ret_detail =
+            text->is_set ? "give either text or a binary body, not both" : "give either text or a binary body";
+        return ST_INVALID_ARGS;
+    }
+    const void *bytes = text->is_set ? text->text : input->payload;
+    const size_t len = text->is_set ? text->text_len : input->payload_len;
+
+    const enum algorithm algorithm = (enum algorithm)input->args[ARG_ALGORITHM].number;
+    const EVP_MD *md = algorithm_fetch(algorithm);
+    unsigned char hash[EVP_MAX_MD_SIZE];
+    unsigned int hash_len = 0;
+    if (!md || EVP_Digest(bytes, len, hash, &hash_len, md, NULL) != 1) {
+        *ret_detail = "OpenSSL does not offer this algorithm here";
+        return ST_TASK_FAILED;
+    }
+
+    buf_byte(result, '{');
+    json_key(result, "algorithm");
+    json_text(result, algorithm_names[algorithm]);
+    buf_byte(result, ',');
+    json_key(result, "hex");
+    buf_byte(result, '"');
+    write_hex(result, hash, hash_len);
+    buf_lit(result, "\",");
+    json_key(result, "bytes");
+    json_uint(result, len);
+    buf_byte(result, '}');
+    return ST_OK;
+}
+
+const struct task digest_task = {
+    .name = "digest",
+    .description = "The SHA-2 or BLAKE2 hash of a binary body or of a text, in hexadecimal.",
+    .params = params,
+    .takes_payload = true,
+    .is_idempotent = true,
+    .run = run,
+};

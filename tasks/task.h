@@ -1,0 +1,83 @@
+/* task: what a worker can compute. One file per task, each a pure function of args and payload.
+ *
+ * A task declares its parameters in a table; the JSON Schema that GET /tasks shows, the validation
+ * (422 with JSON Pointers) and the conversion of query strings all come from it. Nothing here does
+ * I/O, starts threads or knows HTTP. */
+#ifndef TWINPOOL_TASKS_TASK_H
+#define TWINPOOL_TASKS_TASK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/attrs.h"
+#include "base/buf.h"
+#include "base/status.h"
+
+enum { TASK_PARAMS_MAX = 8 };
+
+enum param_kind { PARAM_INT, PARAM_STRING, PARAM_ENUM };
+
+struct param {
+    const char *name; /* NULL ends the table */
+    const char *description;
+    enum param_kind kind;
+    bool required;
+    int64_t minimum, maximum;   /* PARAM_INT: value; PARAM_STRING: length in bytes */
+    const char *const *choices; /* PARAM_ENUM: NULL-terminated */
+    const char *default_text;   /* NULL: none. PARAM_INT: decimal digits */
+};
+
+/* One converted argument, in the order of the task's table. */
+struct arg {
+    bool is_set;      /* given by the caller or by its default */
+    int64_t number;   /* PARAM_INT: the value; PARAM_ENUM: index into choices */
+    const char *text; /* PARAM_STRING: NUL-terminated UTF-8, no NUL inside */
+    size_t text_len;
+};
+
+struct task_input {
+    struct arg args[TASK_PARAMS_MAX];
+    const void *payload; /* NULL if the body was JSON or there was none; not NULL for an empty binary body */
+    size_t payload_len;
+};
+
+struct task {
+    const char *name; /* [a-z0-9_]{1,32} */
+    const char *description;
+    const struct param *params;
+    bool takes_payload; /* false: a binary body is refused with 415 */
+    bool is_idempotent; /* may run again if its worker died */
+    /* Appends exactly one JSON value to `result`; the caller looks at result->failed. Runs in a worker process, one job
+     * at a time. Anything but ST_OK fails the job with that status (ST_INVALID_ARGS, ST_TASK_FAILED, …) and
+     * `*ret_detail`, a static text. */
+    enum status (*run)(const struct task_input *input, struct buf *result, const char **ret_detail);
+};
+
+/* All tasks, in the order of GET /tasks; the index is a task's id. */
+extern const struct task *const task_table[];
+extern const size_t task_count;
+
+/* Index into task_table, or -1. */
+int task_find(const char *name) NONNULL;
+
+/* Appends the JSON Schema (draft 2020-12) of the task's args, an object. */
+void task_schema(const struct task *task, struct buf *out) NONNULL;
+
+enum task_args_form {
+    TASK_ARGS_JSON, /* `text` is a JSON document: must be an object */
+    TASK_ARGS_QUERY /* `text` is a JSON object whose values are all strings, from a query string: "10" is
+                       converted to what the parameter wants */
+};
+
+/* Checks `text` (json_check, then against the table) and converts it. `text` may be anything; len 0 means no args were
+ * given. has_payload: a binary payload came, which stands in for required strings (whether it does is the task's own
+ * business). ST_OK: *ret_input's args are set and may point into *ret_storage, which the caller frees with free() (it
+ * may be NULL); payload fields are left alone. ST_INVALID_JSON (form JSON only) | ST_INVALID_ARGS: one JSON array was
+ * appended to `errors`, with every problem up to the 16th: [{"pointer":"/n","detail":"must be at most 10000000000"}].
+ * ST_NO_MEMORY: `errors` says nothing of use. */
+enum status task_parse_args(const struct task *task, enum task_args_form form, const char *text, size_t len,
+                            bool has_payload, struct task_input *ret_input, void **ret_storage, struct buf *errors)
+    __attribute__((nonnull(1, 6, 7, 8))) MUST_CHECK;
+
+#endif

@@ -1,0 +1,18 @@
+/* program: run the program under test to its end and look at what it printed. */
+#ifndef TWINPOOL_TESTS_PROGRAM_H
+#define TWINPOOL_TESTS_PROGRAM_H
+
+#include "base/attrs.h"
+
+struct program_result {
+    int code;     /* exit code; 256 + N for signal N; -1: not started, or killed after 10 s */
+    char *output; /* stdout */
+    char *errors; /* stderr */
+};
+
+/* `arguments` after the program's name and "NAME=value" variables, each NULL-terminated or NULL. The caller
+ * frees the result with program_result_done(). TWINPOOL_… variables of the caller are not passed on. */
+struct program_result program_run(const char *const arguments[], const char *const variables[]) MUST_CHECK;
+void program_result_done(struct program_result *result) NONNULL;
+
+#endif
