@@ -32,10 +32,11 @@ void buf_printf(struct buf *buf, const char *format, ...) PRINTF_LIKE(2, 3) NONN
  * to buf->len what it used. */
 char *buf_reserve(struct buf *buf, size_t len) NONNULL MUST_CHECK;
 
-/* Hands the bytes to the caller (free() them; NULL if empty) and leaves the buffer empty and usable. */
+/* Hands the bytes to the caller (free() them; NULL if empty). This and the next two leave the buffer empty and usable,
+ * with `failed` cleared: look at it before. */
 char *buf_take(struct buf *buf, size_t *ret_len) NONNULL MUST_CHECK;
 
 void buf_clear(struct buf *buf) NONNULL; /* keeps the memory */
-void buf_done(struct buf *buf) NONNULL;  /* frees the memory; the buffer is empty and usable */
+void buf_done(struct buf *buf) NONNULL;  /* frees the memory */
 
 #endif

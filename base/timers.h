@@ -28,8 +28,9 @@ void timers_cancel(struct timers *timers, struct timer *timer) NONNULL; /* no-op
 /* CLOCK_NEVER when empty. */
 uint64_t timers_next(const struct timers *timers) NONNULL;
 /* Calls on_due of every timer due at now_ns, earliest first, each unset before its call; on_due may
- * set and cancel any timer. */
+ * set and cancel any timer. Always returns: it makes at most as many calls as timers were set when it began, so one
+ * that on_due sets into the past is called by the next expire. */
 void timers_expire(struct timers *timers, uint64_t now_ns) NONNULL;
-void timers_done(struct timers *timers) NONNULL;
+void timers_done(struct timers *timers) NONNULL; /* unsets what is still set; each such timer must still exist */
 
 #endif

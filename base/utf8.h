@@ -11,7 +11,7 @@ const char *utf8_first_invalid(const char *bytes, size_t len);
 /* Fast over ASCII: several bytes a cycle. An empty text is valid. */
 bool utf8_valid(const char *bytes, size_t len);
 
-/* How many bytes at bytes[0] one U+FFFD should stand for, where utf8_first_invalid() pointed (1..3; len is at least 1). */
+/* How many bytes one U+FFFD should stand for at a place where utf8_first_invalid() pointed: 1..3. len is at least 1. */
 size_t utf8_invalid_len(const char *bytes, size_t len);
 
 #endif

@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/json_check.h"
 #include "base/json_write.h"
+#include "base/utf8.h"
 
 enum { FIXED_MEMBERS_BYTES = 512 };
 

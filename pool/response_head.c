@@ -7,8 +7,8 @@
 
 #include <string.h>
 
-#include "base/json_check.h"
 #include "base/json_write.h"
+#include "base/utf8.h"
 
 void response_head_init(struct response_head *head)
 {
@@ -176,13 +176,26 @@ static void write_joined(const struct response_head *head, unsigned index, struc
     write_string(scratch, out);
 }
 
+static bool is_named(const struct response_head *head, unsigned index, const char *name)
+{
+    const struct response_field *field = &head->fields[index];
+    return field->name_len == strlen(name) && memcmp(head->text.data + field->name_at, name, field->name_len) == 0;
+}
+
+bool response_head_has(const struct response_head *head, const char *lower_case_name)
+{
+    for (unsigned i = 0; i < head->count; i++)
+        if (is_named(head, i, lower_case_name))
+            return true;
+    return false;
+}
+
 /* Every value of the name at `index`. */
 static void write_values(const struct response_head *head, unsigned index, struct buf *scratch, struct buf *out)
 {
     const struct response_field *field = &head->fields[index];
     const char *value = head->text.data + field->value_at;
-    static const char set_cookie[] = "set-cookie";
-    if (field->name_len == sizeof set_cookie - 1 && memcmp(head->text.data + field->name_at, set_cookie, field->name_len) == 0)
+    if (is_named(head, index, "set-cookie"))
         write_array(head, index, scratch, out);
     else if (find_same_name(head, index, index + 1) == head->count && utf8_valid(value, field->value_len))
         json_string(out, value, field->value_len); /* nearly always */

@@ -36,6 +36,8 @@ void response_head_done(struct response_head *head) NONNULL;
 /* One line with its line end: status line, field, or the empty one. False: over a limit, or no memory. */
 bool response_head_line(struct response_head *head, const char *line, size_t len) NONNULL MUST_CHECK;
 
+bool response_head_has(const struct response_head *head, const char *lower_case_name) NONNULL MUST_CHECK;
+
 /* Appends a JSON object: lower-case names; values of a repeated name joined with ", " (RFC 9110 section 5.3), except
  * set-cookie, which cannot be joined and is always an array. Bytes that are not UTF-8 are read as ISO-8859-1. */
 void response_head_json(const struct response_head *head, struct buf *out) NONNULL;

@@ -6,7 +6,6 @@
  * only, whose parts are joined, so that a long list can have one network to a line. */
 #include "service/config_file.h"
 
-#include <errno.h>
 #include <ini.h>
 #include <stdarg.h>
 #include <string.h>
@@ -121,7 +120,7 @@ bool config_file_read(const char *path, struct config *config, bool given[CONFIG
     struct reading reading = { .path = path, .errors = errors, .config = config, .given = given };
     reading.file = fopen(path, "re");
     if (!reading.file) {
-        fprintf(errors, "twinpool: %s: %s\n", path, strerror(errno));
+        fprintf(errors, "twinpool: %s: %m\n", path);
         return false;
     }
     int bad_line = ini_parse_stream(next_line, &reading, take_pair, &reading);

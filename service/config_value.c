@@ -13,11 +13,12 @@
 /* Quotes what a person typed: control bytes shown as '?', long text cut. */
 static void quote(const char *text, char ret_quoted[80])
 {
-    size_t i = 0;
-    ret_quoted[i++] = '"';
-    for (; *text != '\0' && i < 70; text++)
-        ret_quoted[i++] = iscntrl((unsigned char)*text) ? '?' : *text;
-    strcpy(ret_quoted + i, *text != '\0' ? "…\"" : "\"");
+    char shown[64];
+    size_t len = 0;
+    for (; len < sizeof(shown) - 1 && text[len] != '\0'; len++)
+        shown[len] = iscntrl((unsigned char)text[len]) ? '?' : text[len];
+    shown[len] = '\0';
+    snprintf(ret_quoted, 80, "\"%s%s\"", shown, text[len] != '\0' ? "..." : "");
 }
 
 /* How far a k, m or g behind the digits shifts; -1: something else stands there. */

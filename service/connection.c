@@ -268,8 +268,8 @@ static void enforce(struct connection *connection, const struct config *config, 
         connection->loop->must_run_daemon = true; /* only then does libmicrohttpd see that it timed out */
         return;
     }
-    if (request != NULL && request->phase == REQUEST_ANSWERED) {
-        if (is_past(now_ns, request->answered_ns, config->response_timeout_ms))
+    if (request != NULL && request->phase == REQUEST_SENDING) {
+        if (is_past(now_ns, request->sending_since_ns, config->response_timeout_ms))
             drop(connection);
     } else if (request != NULL && request->phase != REQUEST_RECEIVING) {
         return; /* the request's own deadline */

@@ -40,14 +40,14 @@ static const char *connect_to(int fd, const struct listen_address *address, uint
     if (connect(fd, (const struct sockaddr *)&address->storage, address->len) == 0)
         return NULL;
     if (errno != EINPROGRESS)
-        return strerror(errno);
+        return strerrordesc_np(errno);
     if (!wait_for(fd, POLLOUT, deadline_ns))
         return "no connection within 2 s";
     int error = 0;
     socklen_t len = sizeof(error);
     if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
         error = errno;
-    return error != 0 ? strerror(error) : NULL;
+    return error != 0 ? strerrordesc_np(error) : NULL;
 }
 
 /* NULL, or why the answer is not a 200. The request fits any socket buffer, so one send is enough. */
@@ -66,7 +66,7 @@ static const char *ask(int fd, uint64_t deadline_ns)
         if (len == 0)
             return "closed without an answer";
         if (len < 0 && errno != EINTR && errno != EAGAIN)
-            return strerror(errno);
+            return strerrordesc_np(errno);
         if (len > 0)
             received += (size_t)len;
     }
@@ -83,7 +83,7 @@ int healthcheck_run(const struct config *config)
         listen_address_to_local(&address);
         int fd = socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0) {
-            problem = strerror(errno);
+            problem = strerrordesc_np(errno);
         } else {
             problem = connect_to(fd, &address, deadline_ns);
             if (!problem)

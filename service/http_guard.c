@@ -11,9 +11,9 @@
 
 enum { CHUNK_DIGITS_MAX = 15, EMPTY_LINES_MAX = 2, TLS_HANDSHAKE_RECORD = 0x16 };
 
-#define MARK (CLASS_TARGET | CLASS_VALUE)           /* neither in tokens nor in hosts */
+#define MARK      (CLASS_TARGET | CLASS_VALUE) /* neither in tokens nor in hosts */
 #define SUB_DELIM (MARK | CLASS_HOST)
-#define WORD (CLASS_TOKEN | SUB_DELIM)              /* letters, and marks that may stand anywhere */
+#define WORD      (CLASS_TOKEN | SUB_DELIM) /* letters, and marks that may stand anywhere */
 #define HEX_DIGIT (WORD | CLASS_HEX | CLASS_LITERAL)
 
 const uint8_t http_guard_class_of[256] = {
@@ -227,7 +227,7 @@ static const uint8_t *read_head(struct http_guard *guard, const struct http_guar
         return http_guard_refuse(guard, ST_HEADERS_TOO_LARGE, "the request header is larger than the limit");
     if ((size_t)(end - at) > room)
         end = at + room;
-    const uint8_t *const next = guard->state <= STATE_VERSION   ? http_guard_read_line(guard, limits, at, end)
+    const uint8_t *const next = guard->state <= STATE_VERSION  ? http_guard_read_line(guard, limits, at, end)
                                 : guard->state < STATE_HEAD_LF ? http_guard_read_field(guard, limits, at, end)
                                                                : read_head_lf(guard, at);
     if (next != NULL)

@@ -53,11 +53,11 @@ struct http_guard {
     const char *reason;  /* of HTTP_GUARD_REFUSED: static text for people */
     uint64_t requests;   /* whose header is complete */
     /* Private to http_guard*.c from here on. */
-    uint64_t body_left;  /* bytes of the body or chunk still to come */
-    uint64_t number;     /* port, escape or chunk size being read */
+    uint64_t body_left; /* bytes of the body or chunk still to come */
+    uint64_t number;    /* port, escape or chunk size being read */
     uint32_t header_bytes, header_count, target_bytes;
     uint16_t query_count, cookie_count;
-    uint16_t seen;       /* bit per recognised field that has come */
+    uint16_t seen; /* bit per recognised field that has come */
     uint8_t state, host_state, field, flags, empty_lines;
     uint8_t text_length; /* more than sizeof(text): what follows was not kept; stays at 255 */
     char text[24];       /* start of the method, version, field name or field value being read */

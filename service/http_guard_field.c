@@ -15,7 +15,10 @@ static const struct known_field {
     uint8_t field;
     bool once;
 } known_fields[] = {
-#define KNOWN(name, field, once) { (name), sizeof(name) - 1, (field), (once) }
+#define KNOWN(name, field, once)                  \
+    {                                             \
+        (name), sizeof(name) - 1, (field), (once) \
+    }
     KNOWN("host", FIELD_HOST, true),
     KNOWN("content-length", FIELD_CONTENT_LENGTH, true),
     KNOWN("content-type", FIELD_CONTENT_TYPE, true),

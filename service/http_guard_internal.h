@@ -10,7 +10,7 @@
 #include "service/http_guard.h"
 
 enum http_guard_state {
-    STATE_START,  /* before a request line */
+    STATE_START, /* before a request line */
     STATE_EMPTY_LF,
     STATE_METHOD, /* from here to STATE_HEAD_LF: the bytes count as header */
     STATE_TARGET_FIRST,
@@ -21,12 +21,12 @@ enum http_guard_state {
     STATE_ESCAPE_HIGH,
     STATE_ESCAPE_LOW,
     STATE_VERSION,
-    STATE_FIELD,  /* at the start of a field line, a trailer or the empty line after them */
+    STATE_FIELD, /* at the start of a field line, a trailer or the empty line after them */
     STATE_NAME,
     STATE_VALUE,
     STATE_VALUE_LF,
     STATE_HEAD_LF,
-    STATE_BODY,   /* from here on: body */
+    STATE_BODY, /* from here on: body */
     STATE_CHUNK_SIZE,
     STATE_CHUNK_SIZE_LF,
     STATE_CHUNK_DATA,
@@ -40,7 +40,7 @@ enum http_guard_flag {
     FLAG_UNKNOWN_METHOD = 4, /* refused at the end of the request line, if nothing in it is worse */
     FLAG_ABSOLUTE_FORM = 8,
     FLAG_CHUNKED = 16,
-    FLAG_TRAILER = 32,       /* the field lines being read are trailers */
+    FLAG_TRAILER = 32, /* the field lines being read are trailers */
 };
 
 enum http_guard_field {
@@ -56,9 +56,9 @@ enum http_guard_field {
 };
 
 enum http_guard_class {
-    CLASS_TOKEN = 1,    /* tchar: methods and field names */
-    CLASS_TARGET = 2,   /* request target, without '%', '#' and '&', which need a closer look */
-    CLASS_VALUE = 4,    /* field value: HTAB, SP, visible, obs-text */
+    CLASS_TOKEN = 1,  /* tchar: methods and field names */
+    CLASS_TARGET = 2, /* request target, without '%', '#' and '&', which need a closer look */
+    CLASS_VALUE = 4,  /* field value: HTAB, SP, visible, obs-text */
     CLASS_HEX = 8,
     CLASS_HOST = 16,    /* reg-name without escapes */
     CLASS_LITERAL = 32, /* IP address between brackets */
@@ -66,7 +66,10 @@ enum http_guard_class {
 
 extern const uint8_t http_guard_class_of[256];
 
-static inline bool is(uint8_t byte, enum http_guard_class class) { return (http_guard_class_of[byte] & class) != 0; }
+static inline bool is(uint8_t byte, enum http_guard_class class)
+{
+    return (http_guard_class_of[byte] & class) != 0;
+}
 
 /* Both set the phase; they differ in what suits the caller's return type. */
 const uint8_t *http_guard_refuse(struct http_guard *guard, enum status status, const char *reason) COLD;

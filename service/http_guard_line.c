@@ -161,7 +161,10 @@ bool http_guard_host_is_complete(const struct http_guard *guard)
     return guard->host_state == HOST_NAME || guard->host_state >= HOST_LITERAL_END;
 }
 
-bool http_guard_host_is_empty(const struct http_guard *guard) { return guard->host_state == HOST_FIRST; }
+bool http_guard_host_is_empty(const struct http_guard *guard)
+{
+    return guard->host_state == HOST_FIRST;
+}
 
 static const uint8_t *read_authority(struct http_guard *guard, const struct http_guard_limits *limits,
                                      const uint8_t *at)

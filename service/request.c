@@ -277,7 +277,7 @@ void request_completed(void *cls, struct MHD_Connection *mhd, void **context, en
         MHD_destroy_response(request->response);
     struct server *server = loop->server;
     server_uncount(&server->requests_in_flight);
-    server_count(&server->responses[request->answered_ns != 0 ? request->http_status / 100 : 0]);
+    server_count(&server->responses[request->phase == REQUEST_SENDING ? request->http_status / 100 : 0]);
     connection_request_completed(request->connection);
     release(loop, request);
 }
@@ -311,7 +311,8 @@ static enum MHD_Result queue_response(struct request *request)
     struct MHD_Response *response = request->response;
     if (response == NULL)
         return MHD_NO;
-    request->answered_ns = request->connection->loop->now_ns;
+    request->sending_since_ns = request->connection->loop->now_ns;
+    request->phase = REQUEST_SENDING;
     request->response = NULL;
     enum MHD_Result result = MHD_queue_response(request->connection->mhd, request->http_status, response);
     MHD_destroy_response(response);

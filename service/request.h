@@ -19,7 +19,8 @@ enum request_phase {
     REQUEST_RECEIVING, /* header is there, body is not complete */
     REQUEST_HANDLING,  /* inside the endpoint's handle() */
     REQUEST_WAITING,   /* suspended: a pool works for it */
-    REQUEST_ANSWERED   /* response is set; libmicrohttpd sends it */
+    REQUEST_ANSWERED,  /* response is set */
+    REQUEST_SENDING    /* libmicrohttpd has it */
 };
 
 struct request {
@@ -43,7 +44,7 @@ struct request {
     /* the answer */
     struct MHD_Response *response;
     unsigned http_status;
-    uint64_t answered_ns;
+    uint64_t sending_since_ns;
     struct query_param query[REQUEST_QUERY_MAX]; /* last: bounded by x.query_count, never cleared */
 };
 

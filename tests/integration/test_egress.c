@@ -98,7 +98,7 @@ static void loopback__every_spelling__no_connection(void **state)
         "127%2e0%2e0%2e2", "%31%32%37.0.0.2", "127\u30020\u30020\u30022", "\u2460\u2461\u2466.\u24ea.\u24ea.\u2461",
         "\uff11\uff12\uff17.\uff10.\uff10.\uff12", "127.0.0.2.", "[::ffff:127.0.0.2]", "[::ffff:7f00:2]", "[::127.0.0.2]",
         "[::ffff:0:127.0.0.2]", "[64:ff9b::7f00:2]", "[64:ff9b::127.0.0.2]", "[2002:7f00:2::]", "user@127.0.0.2",
-        "127.0.0.1@127.0.0.2", "127.0.0.1%40127.0.0.2", "127.0.0.2\\\\@127.0.0.1", "127.0.0.1\\\\@127.0.0.2",
+        "127.0.0.1@127.0.0.2", "127.0.0.1%40127.0.0.2", "127.0.0.2\\@127.0.0.1", "127.0.0.1\\@127.0.0.2",
     };
     char url[URL_BYTES];
     for (size_t i = 0; i < ARRAY_LEN(hosts); i++) {
@@ -132,17 +132,13 @@ static void redirect__to_the_canary__no_connection(void **state)
 {
     (void)state;
     static const unsigned statuses[] = { 301, 302, 303, 307, 308 };
-    static const char *const forms[] = { "http%%3A//127.0.0.2:%u/small", "//127.0.0.2:%u/small", "http%%3A//2130706434:%u/small",
-                                         "http%%3A//[%%3A%%3Affff%%3A127.0.0.2]:%u/small" };
-    char location[URL_BYTES], url[2 * URL_BYTES];
+    static const char *const places[] = { "http%3A//127.0.0.2", "//127.0.0.2", "http%3A//2130706434",
+                                          "http%3A//[%3A%3Affff%3A127.0.0.2]" };
+    char url[URL_BYTES];
     for (size_t i = 0; i < ARRAY_LEN(statuses); i++)
-        for (size_t k = 0; k < ARRAY_LEN(forms); k++) {
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-            snprintf(location, sizeof location, forms[k], (unsigned)origin_port(canary));
-#pragma GCC diagnostic pop
-            snprintf(url, sizeof url, "http://127.0.0.1:%u/redirect-to?status=%u&url=%s", (unsigned)origin_port(origin), statuses[i],
-                     location);
+        for (size_t k = 0; k < ARRAY_LEN(places); k++) {
+            snprintf(url, sizeof url, "http://127.0.0.1:%u/redirect-to?status=%u&url=%s:%u/small", (unsigned)origin_port(origin),
+                     statuses[i], places[k], (unsigned)origin_port(canary));
             expect_refused(url, "blocked_address");
         }
 }

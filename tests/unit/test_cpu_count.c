@@ -112,7 +112,9 @@ static void quota__v1__is_read_from_the_cpu_controller(void **state)
 static void quota__malformed_input__is_no_quota(void **state)
 {
     struct ctx *ctx = *state;
-    static const char *const quotas[] = { "", "\n", "x y\n", "100000\n", "100000 0\n", "-5 100000\n", "9223372036854775807 1\n" };
+    static const char *const quotas[] = {
+        "", "\n", "x y\n", "100000\n", "100000 0\n", "-5 100000\n", "9223372036854775807 1\n",
+    };
     for (size_t i = 0; i < ARRAY_LEN(quotas); i++) {
         put_file(ctx, "cpu.max", quotas[i]);
         assert_int_equal(cpu_count_quota(ctx->root, "0::/\n"), 0);

@@ -25,14 +25,20 @@ struct guard_case {
 };
 
 #define TEN(text) text text text text text text text text text text
-#define PASS(name_, bytes_, requests_)                                                                  \
-    { .name = (name_), .bytes = bytes_, .length = sizeof(bytes_) - 1, .expectation = EXPECT_PASS,       \
-      .phase = HTTP_GUARD_IDLE, .requests = (requests_) }
-#define PART(name_, bytes_, phase_)                                                                     \
-    { .name = (name_), .bytes = bytes_, .length = sizeof(bytes_) - 1, .expectation = EXPECT_PART, .phase = (phase_) }
-#define FAIL(name_, good_, bad_, status_)                                                               \
-    { .name = (name_), .bytes = good_ bad_, .length = sizeof(good_ bad_) - 1, .good = sizeof(good_) - 1,\
-      .expectation = EXPECT_FAIL, .status = (status_), .phase = HTTP_GUARD_REFUSED }
+#define PASS(name_, bytes_, requests_)                                                              \
+    {                                                                                               \
+        .name = (name_), .bytes = bytes_, .length = sizeof(bytes_) - 1, .expectation = EXPECT_PASS, \
+        .phase = HTTP_GUARD_IDLE, .requests = (requests_)                                           \
+    }
+#define PART(name_, bytes_, phase_)                                                                                   \
+    {                                                                                                                 \
+        .name = (name_), .bytes = bytes_, .length = sizeof(bytes_) - 1, .expectation = EXPECT_PART, .phase = (phase_) \
+    }
+#define FAIL(name_, good_, bad_, status_)                                                                  \
+    {                                                                                                      \
+        .name = (name_), .bytes = good_ bad_, .length = sizeof(good_ bad_) - 1, .good = sizeof(good_) - 1, \
+        .expectation = EXPECT_FAIL, .status = (status_), .phase = HTTP_GUARD_REFUSED                       \
+    }
 
 #include "tests/unit/http_guard_cases.inc"
 
@@ -275,7 +281,10 @@ static bool is_alphanumeric(int byte)
     return (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z');
 }
 
-static bool is_one_of(int byte, const char *set) { return byte != 0 && strchr(set, byte) != NULL; }
+static bool is_one_of(int byte, const char *set)
+{
+    return byte != 0 && strchr(set, byte) != NULL;
+}
 
 static void check_byte(const char *where, int byte, enum status status, bool is_allowed)
 {

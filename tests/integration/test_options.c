@@ -1,0 +1,203 @@
+/* The program's command line, environment and file: what is printed, what is refused and how, and which of them wins. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "tests/support/program.h"
+#include "tests/support/server.h"
+
+enum { ARGUMENTS_MAX = 6, PATH_BYTES = 64 };
+
+/* A readable file with this text; its descriptor must be kept open while the path is used. */
+static int make_file(const char *text, char ret_path[PATH_BYTES])
+{
+    int fd = memfd_create("twinpool.ini", MFD_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_true(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+    snprintf(ret_path, PATH_BYTES, "/proc/%d/fd/%d", (int)getpid(), fd);
+    return fd;
+}
+
+static void information__asked_for__printed_and_exit_0(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *argument, *contains;
+    } cases[] = {
+        { "--version", "twinpool 0." },
+        { "--help", "--fetch-allow" },
+        { "--print-config", "listen" },
+        { "docs", "--compute-timeout-ms" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const char *const arguments[] = { cases[i].argument, NULL };
+        struct program_result result = program_run(arguments, NULL);
+        assert_int_equal(result.code, 0);
+        assert_non_null(strstr(result.output, cases[i].contains));
+        assert_string_equal(result.errors, "");
+        program_result_done(&result);
+    }
+}
+
+static void mistakes__anywhere__named_on_stderr_and_no_start(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *arguments[ARGUMENTS_MAX];
+        const char *variable;
+        const char *contains[3];
+    } cases[] = {
+        { { "--workers", "many" }, NULL, { "--workers", "\"many\"", "256" } },
+        { { "--workers", "257" }, NULL, { "--workers", "256" } },
+        { { "--workers" }, NULL, { "--workers" } },
+        { { "--worker", "1" }, NULL, { "--worker" } },
+        { { "--wrkers", "1" }, NULL, { "--wrkers", "--workers" } },
+        { { "--listen", "localhost" }, NULL, { "--listen" } },
+        { { "--listen", "127.0.0.1:70000" }, NULL, { "--listen" } },
+        { { "--fetch-allow", "127.0.0.1/33" }, NULL, { "--fetch-allow", "127.0.0.1/33" } },
+        { { "--compute-timeout-ms", "-5" }, NULL, { "--compute-timeout-ms", "\"-5\"" } },
+        { { "--compute-timeout-ms", "500000", "--compute-timeout-max-ms", "1000" }, NULL, { "compute-timeout" } },
+        { { "--log-level", "loud" }, NULL, { "--log-level", "\"loud\"" } },
+        { { "stray" }, NULL, { "stray" } },
+        { { NULL }, "TWINPOOL_WORKERS=none", { "TWINPOOL_WORKERS", "\"none\"" } },
+        { { NULL }, "TWINPOOL_WORKRES=2", { "TWINPOOL_WORKRES", "TWINPOOL_WORKERS" } },
+        { { "--config", "/nonexistent.ini" }, NULL, { "/nonexistent.ini" } },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const char *const variables[] = { cases[i].variable, NULL };
+        struct program_result result = program_run(cases[i].arguments, variables);
+        if (result.code <= 0 || result.code > 255)
+            fail_msg("case %zu: exit code %d", i, result.code);
+        for (size_t k = 0; k < ARRAY_LEN(cases[i].contains) && cases[i].contains[k]; k++)
+            if (!strstr(result.errors, cases[i].contains[k]))
+                fail_msg("case %zu: \"%s\" is missing in: %s", i, cases[i].contains[k], result.errors);
+        program_result_done(&result);
+    }
+}
+
+static void file__wrong_key_or_value__named_with_its_line(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *contains;
+    } cases[] = {
+        { "workers = 1\nworkres = 2\n", ":2:" },
+        { "# comment\n\nworkers = lots\n", ":3:" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char path[PATH_BYTES];
+        int fd = make_file(cases[i].text, path);
+        const char *const arguments[] = { "--config", path, NULL };
+        struct program_result result = program_run(arguments, NULL);
+        assert_true(result.code > 0);
+        assert_non_null(strstr(result.errors, cases[i].contains));
+        assert_non_null(strstr(result.errors, path));
+        program_result_done(&result);
+        close(fd);
+    }
+}
+
+static void precedence__flag_over_variable_over_file__as_promised(void **state)
+{
+    (void)state;
+    char path[PATH_BYTES];
+    int fd = make_file("workers = 3\nloops = 3\nio-threads = 3\n", path);
+    const char *const arguments[] = { "--config", path, "--workers", "5", "--print-config", NULL };
+    const char *const variables[] = { "TWINPOOL_WORKERS=4", "TWINPOOL_LOOPS=4", NULL };
+    struct program_result result = program_run(arguments, variables);
+    assert_int_equal(result.code, 0);
+    assert_non_null(strstr(result.output, "\nworkers = 5\n"));
+    assert_non_null(strstr(result.output, "\nloops = 4\n"));
+    assert_non_null(strstr(result.output, "\nio-threads = 3\n"));
+    program_result_done(&result);
+    close(fd);
+}
+
+static void print_config__read_back__the_same(void **state)
+{
+    (void)state;
+    const char *const first[] = { "--workers", "7", "--fetch-allow", "10.0.0.0/8,::1/128", "--max-body-bytes", "2m", "--print-config", NULL };
+    struct program_result printed = program_run(first, NULL);
+    assert_int_equal(printed.code, 0);
+    char path[PATH_BYTES];
+    int fd = make_file(printed.output, path);
+    const char *const second[] = { "--config", path, "--print-config", NULL };
+    struct program_result again = program_run(second, NULL);
+    assert_int_equal(again.code, 0);
+    assert_string_equal(printed.output, again.output);
+    program_result_done(&printed);
+    program_result_done(&again);
+    close(fd);
+}
+
+static void healthcheck__server_there_or_not__exit_0_or_1(void **state)
+{
+    (void)state;
+    struct server server;
+    char address[64];
+    const char *const flags[] = { "--workers", "1", NULL };
+    assert_true(server_start(&server, flags, NULL));
+    snprintf(address, sizeof address, "127.0.0.1:%u", (unsigned)server.port);
+    const char *const arguments[] = { "healthcheck", "--listen", address, NULL };
+    struct program_result result = program_run(arguments, NULL);
+    int code_while_serving = result.code;
+    program_result_done(&result);
+    assert_int_equal(server_stop(&server), 0);
+    result = program_run(arguments, NULL);
+    assert_int_equal(code_while_serving, 0);
+    assert_int_equal(result.code, 1);
+    assert_true(strlen(result.errors) > 0);
+    program_result_done(&result);
+}
+
+static void listen__address_in_use__exit_1_and_said(void **state)
+{
+    (void)state;
+    struct server server;
+    char address[64];
+    const char *const flags[] = { "--workers", "1", NULL };
+    assert_true(server_start(&server, flags, NULL));
+    snprintf(address, sizeof address, "127.0.0.1:%u", (unsigned)server.port);
+    const char *const arguments[] = { "--listen", address, NULL };
+    struct program_result result = program_run(arguments, NULL);
+    server_kill(&server);
+    assert_int_equal(result.code, 1);
+    assert_non_null(strstr(result.errors, address));
+    program_result_done(&result);
+}
+
+static void log__json__each_line_an_object(void **state)
+{
+    (void)state;
+    struct server server;
+    const char *const flags[] = { "--workers", "1", "--log-format", "json", NULL };
+    assert_true(server_start(&server, flags, NULL));
+    char *log = server_log(&server);
+    server_kill(&server);
+    assert_non_null(strstr(log, "{\"ts\":\""));
+    assert_non_null(strstr(log, "\"event\":\"serving\""));
+    free(log);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(information__asked_for__printed_and_exit_0),
+        cmocka_unit_test(mistakes__anywhere__named_on_stderr_and_no_start),
+        cmocka_unit_test(file__wrong_key_or_value__named_with_its_line),
+        cmocka_unit_test(precedence__flag_over_variable_over_file__as_promised),
+        cmocka_unit_test(print_config__read_back__the_same),
+        cmocka_unit_test(healthcheck__server_there_or_not__exit_0_or_1),
+        cmocka_unit_test(listen__address_in_use__exit_1_and_said),
+        cmocka_unit_test(log__json__each_line_an_object),
+    };
+    return cmocka_run_group_tests_name("options", tests, NULL, NULL);
+}

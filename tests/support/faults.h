@@ -1,0 +1,22 @@
+/* faults: what every fault test asks afterwards: is the pool whole again, was anything left behind, does it still compute? */
+#ifndef TWINPOOL_TESTS_FAULTS_H
+#define TWINPOOL_TESTS_FAULTS_H
+
+#include "base/attrs.h"
+#include "tests/support/server.h"
+
+/* Descriptors of the supervisor and the front end, to be compared before and after. */
+struct faults_fds {
+    size_t supervisor, front_end;
+};
+struct faults_fds faults_count_fds(const struct server *server) NONNULL;
+
+/* Fails the running test unless, within short bounds: `workers` workers are ready and alive, none of the `killed` pids is left, not even
+ * as a zombie, no more descriptors are open than before, and the next job is computed correctly. Prints how long the pool took. */
+void faults_expect_recovery(const struct server *server, size_t workers, const pid_t *killed, size_t killed_count,
+                            struct faults_fds before) NONNULL;
+
+/* Waits until a worker is busy with a job and returns its pid; 0 if none is after a while. */
+pid_t faults_wait_busy(const struct server *server) NONNULL;
+
+#endif
