@@ -26,22 +26,22 @@ run: all ## build, then serve on 127.0.0.1:8080 until Ctrl-C; ARGS='--workers 4'
 
 test: ## every test: unit, integration, faults (under two minutes)
 	$(call need,build test)
-	$(call build_in,$(BUILD),programs)
+	$(call build_in,$(BUILD),unit integration faults)
 	@scripts/run-tests $(BUILD) unit integration faults
 
 unit integration faults: ## one folder of tests/
 	$(call need,build test)
-	$(call build_in,$(BUILD),programs)
+	$(call build_in,$(BUILD),$@)
 	@scripts/run-tests $(BUILD) $@
 
 asan: ## every test under AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan
 	$(call need,build test)
-	$(call build_in,$(BUILD)/asan,programs SANITIZER=address)
+	$(call build_in,$(BUILD)/asan,unit integration faults SANITIZER=address)
 	@scripts/run-tests $(BUILD)/asan unit integration faults
 
 tsan: ## every test under ThreadSanitizer, in build/tsan
 	$(call need,build test)
-	$(call build_in,$(BUILD)/tsan,programs SANITIZER=thread)
+	$(call build_in,$(BUILD)/tsan,unit integration faults SANITIZER=thread)
 	@scripts/run-tests $(BUILD)/tsan unit integration faults
 
 fuzz: ## fuzz one parser: make fuzz T=json_check SECONDS=60

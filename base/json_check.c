@@ -16,8 +16,8 @@
 #include "base/json_scan.h"
 #include "base/utf8.h"
 
-#define DEPTH_MAX 64
-#define HASH_PRIME ((UINT64_C(1) << 61) - 1)
+#define DEPTH_MAX        64
+#define HASH_PRIME       ((UINT64_C(1) << 61) - 1)
 #define HASH_GROUP_BYTES 7 /* 56 bits: below the prime */
 
 enum expectation {

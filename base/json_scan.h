@@ -55,7 +55,10 @@ static inline json_block json_block_special(json_block block)
     return (json_block)(block == '"') | (json_block)(block == '\\') | (json_block)(block < 0x20);
 }
 
-static inline bool json_is_special(char byte) { return byte == '"' || byte == '\\' || (unsigned char)byte < 0x20; }
+static inline bool json_is_special(char byte)
+{
+    return byte == '"' || byte == '\\' || (unsigned char)byte < 0x20;
+}
 
 /* First byte at or after `at` that is special or not ASCII; `end` if there is none. */
 static inline const char *json_skip_plain_ascii(const char *at, const char *end)
@@ -63,8 +66,8 @@ static inline const char *json_skip_plain_ascii(const char *at, const char *end)
     for (; end - at >= JSON_BLOCK; at += JSON_BLOCK) {
         json_block block = json_block_load(at);
         /* Read as signed, the bytes from 0x80 up are negative: one comparison finds them and the controls. */
-        json_block hits = (json_block)(block == '"') | (json_block)(block == '\\') |
-                          (json_block)((json_signed_block)block < 0x20);
+        json_block hits =
+            (json_block)(block == '"') | (json_block)(block == '\\') | (json_block)((json_signed_block)block < 0x20);
         if (json_block_any(hits))
             return at + json_block_first(hits);
     }

@@ -21,7 +21,7 @@
 #include "base/clock.h"
 #include "base/utf8.h"
 
-#define LINE_MAX_BYTES 4096
+#define LINE_MAX_BYTES  4096
 #define VALUE_MAX_BYTES 512
 
 /* Kept free for what ends a line. */
@@ -51,7 +51,10 @@ void log_setup(enum log_format format, enum log_level minimum)
     minimum_level = minimum;
 }
 
-bool log_enabled(enum log_level level) { return level >= minimum_level; }
+bool log_enabled(enum log_level level)
+{
+    return level >= minimum_level;
+}
 
 /* ---- a line ---- */
 
@@ -65,7 +68,10 @@ static void put(struct line *line, const char *bytes, size_t len)
     line->len += len;
 }
 
-static void put_text(struct line *line, const char *text) { put(line, text, strlen(text)); }
+static void put_text(struct line *line, const char *text)
+{
+    put(line, text, strlen(text));
+}
 
 static void PRINTF_LIKE(2, 3) put_format(struct line *line, const char *format, ...)
 {

@@ -56,8 +56,8 @@ void compute_refuse(struct exchange *x, const char *parameter, const char *detai
     json_key(&members, "detail");
     json_text(&members, text);
     buf_append(&members, "}]", sizeof "}]"); /* with its NUL */
-    exchange_problem_with(x, ST_INVALID_ARGS, members.failed ? NULL : members.data, "%s%s%s", parameter ? parameter : "the body",
-                          " ", text);
+    exchange_problem_with(x, ST_INVALID_ARGS, members.failed ? NULL : members.data, "%.*s %s", NAME_SHOWN_BYTES,
+                          parameter ? parameter : "the body", text);
     buf_done(&members);
 }
 
@@ -174,9 +174,11 @@ void compute_write_usage(struct buf *out, const struct job_usage *usage)
     json_ms(out, usage->queue_ns);
     buf_lit(out, ",\"wall_ms\":");
     json_ms(out, usage->wall_ns);
-    buf_lit(out, ",\"cpu_ms\":");
-    json_ms(out, usage->cpu_ns);
-    buf_lit(out, ",\"max_rss_kib\":");
-    json_uint(out, usage->max_rss_kib);
+    if (usage->max_rss_kib > 0) { /* else the worker did not live to say */
+        buf_lit(out, ",\"cpu_ms\":");
+        json_ms(out, usage->cpu_ns);
+        buf_lit(out, ",\"max_rss_kib\":");
+        json_uint(out, usage->max_rss_kib);
+    }
     buf_byte(out, '}');
 }

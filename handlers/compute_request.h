@@ -37,7 +37,7 @@ void compute_refuse_submit(struct exchange *x, enum status status) NONNULL;
 
 /* One sentence for people on why the job failed; "" if the status' title says it all. */
 void compute_explain(const struct job *job, uint32_t timeout_ms, char ret_text[static EXPLANATION_BYTES]) NONNULL;
-/* {"queue_ms":…,"wall_ms":…,"cpu_ms":…,"max_rss_kib":…} */
+/* {"queue_ms":…,"wall_ms":…,"cpu_ms":…,"max_rss_kib":…}; without the last two if its worker was killed or never had it. */
 void compute_write_usage(struct buf *out, const struct job_usage *usage) NONNULL;
 
 #endif

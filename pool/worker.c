@@ -131,6 +131,7 @@ static enum status run_chunk(struct slot *slot, unsigned index, const struct spi
 {
     struct slot_request *request = &slot->request;
     struct buf item = BUF_INIT(request->result_max + 4096);
+    struct buf value = BUF_INIT(request->result_max);
     uint64_t length = 0;
     uint32_t items = 0, failed = 0;
     size_t cursor = 0;
@@ -139,22 +140,20 @@ static enum status run_chunk(struct slot *slot, unsigned index, const struct spi
     while (status == ST_OK && items < request->items && json_next_element(view->args, request->args_len, &cursor, &args)) {
         const char *detail = "";
         buf_clear(&item);
-        buf_str(&item, items == 0 ? "{\"result\":" : ",{\"result\":");
-        size_t start = item.len;
-        struct buf value = BUF_INIT(request->result_max);
+        buf_clear(&value);
         enum status item_status = run_one(request, args.at, args.len, view, &value, &detail);
-        if (item_status == ST_OK) {
-            if (value.len > 0)
-                buf_append(&item, value.data, value.len);
-            buf_byte(&item, '}');
-        } else {
-            item.len = start - (sizeof "{\"result\":" - 1);
+        if (items > 0)
+            buf_byte(&item, ',');
+        if (item_status == ST_OK)
+            buf_lit(&item, "{\"result\":");
+        else
             render_item_error(&value, item_status, detail);
-            if (value.len > 0)
-                buf_append(&item, value.data, value.len);
+        if (value.len > 0)
+            buf_append(&item, value.data, value.len);
+        if (item_status == ST_OK)
+            buf_byte(&item, '}');
+        else
             failed++;
-        }
-        buf_done(&value);
         if (item.failed || length + item.len > spill->region_bytes)
             status = ST_RESULT_TOO_LARGE;
         else if (!put_result(slot, index, spill, length, item.data, item.len))
@@ -167,6 +166,7 @@ static enum status run_chunk(struct slot *slot, unsigned index, const struct spi
         }
     }
     buf_done(&item);
+    buf_done(&value);
     if (status == ST_OK && items < request->items)
         status = ST_WORKER_PROTOCOL;
     slot->result.length = (uint32_t)length;

@@ -24,7 +24,9 @@ TEST_SOURCES := $(sort $(wildcard $(addsuffix /test_*.c,tests/unit tests/integra
 BENCH_SOURCES := $(sort $(wildcard bench/*.c))
 
 all: $(BUILD)/twinpool
-programs: all $(TEST_SOURCES:%.c=$(BUILD)/%) benches
+unit: $(patsubst %.c,$(BUILD)/%,$(filter tests/unit/%,$(TEST_SOURCES)))
+integration: all $(patsubst %.c,$(BUILD)/%,$(filter tests/integration/%,$(TEST_SOURCES)))
+faults: all $(patsubst %.c,$(BUILD)/%,$(filter tests/faults/%,$(TEST_SOURCES)))
 benches: $(BENCH_SOURCES:%.c=$(BUILD)/%)
 
 # Made on the first use; make then starts over with its values.
@@ -80,7 +82,7 @@ $(BUILD)/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/libtwinpool.a
 -include $(shell test -d $(BUILD)/obj && find $(BUILD)/obj -name '*.d')
 
 FORCE:
-.PHONY: all programs benches FORCE
+.PHONY: all unit integration faults benches FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 .SUFFIXES:

@@ -219,7 +219,7 @@ void connections_accept(struct loop *loop)
         }
         int on = 1;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        if (atomic_load_explicit(&server->connections, memory_order_relaxed) >= server->config->max_connections) {
+        if (atomic_load_explicit(&server->connections, memory_order_relaxed) >= server->max_connections) {
             server_count(&server->connections_refused);
             answer_and_close(loop, fd, ST_TOO_MANY_CONNECTIONS, "the limit is --max-connections");
         } else if (!add_connection(loop, fd, (struct sockaddr *)&address, address_len)) {

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -22,7 +23,7 @@
 #include "service/loop.h"
 #include "service/version.h"
 
-enum { QUEUE_PER_WORKER = 16, QUEUE_MIN = 64 };
+enum { QUEUE_PER_WORKER = 16, QUEUE_MIN = 64, OWN_DESCRIPTORS = 64 /* epoll, eventfds, sockets of ours, libraries' files */ };
 
 struct frontend {
     struct server server; /* first: app is its first member */
@@ -30,6 +31,7 @@ struct frontend {
     struct watch control_watch;
     struct loop *loops;
     struct loop **loop_list;
+    unsigned inflight_max; /* transfers at once */
 };
 
 /* ---- the supervisor's messages -------------------------------------------------------------------------------------------- */
@@ -62,6 +64,27 @@ static void on_control(struct watch *watch, uint32_t events)
     }
     if (result == CONTROL_CLOSED) /* the supervisor is gone, and with it whoever could replace a worker */
         _exit(1);
+}
+
+/* Every client and every transfer needs a descriptor. If the limit does not allow what was configured, both get less, and the log says so. */
+static void budget_descriptors(struct frontend *frontend)
+{
+    const struct config *config = frontend->given->config;
+    struct server *server = &frontend->server;
+    struct rlimit limit;
+    server->max_connections = config->max_connections;
+    frontend->inflight_max = config->fetch_inflight_max;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    uint64_t own = OWN_DESCRIPTORS + 2 * (uint64_t)frontend->given->shared->workers + 4 * (uint64_t)config->io_threads;
+    uint64_t wanted = (uint64_t)config->max_connections + config->fetch_inflight_max;
+    uint64_t available = limit.rlim_cur > own ? limit.rlim_cur - own : 0;
+    if (wanted <= available)
+        return;
+    server->max_connections = (unsigned)(config->max_connections * available / wanted) + 1;
+    frontend->inflight_max = (unsigned)(config->fetch_inflight_max * available / wanted) + 1;
+    log_event(LOG_WARNING, "descriptor_limit", LOG_INT("limit", limit.rlim_cur), LOG_INT("max_connections", server->max_connections),
+              LOG_INT("fetch_inflight_max", frontend->inflight_max));
 }
 
 /* ---- creating -------------------------------------------------------------------------------------------------------------- */
@@ -142,7 +165,7 @@ static bool create_io_pool(struct frontend *frontend)
         .bells = shared->bells,
         .event_fds = shared->event_fds,
         .policy = config->egress,
-        .inflight_max = config->fetch_inflight_max,
+        .inflight_max = frontend->inflight_max,
         .per_host_max = config->fetch_per_host,
         .queue_max = config->fetch_queue_max,
         .total_body_max = config->fetch_max_total_bytes,
@@ -231,6 +254,7 @@ int frontend_main(const struct frontend_config *given)
                                                                .target_bytes = given->config->max_url_bytes };
     fill_limits(given->config, given->shared->workers, &frontend.server.limits);
     frontend.server.app = (struct app){ .limits = &frontend.server.limits, .get_server_stats = get_server_stats, .started_ns = clock_now_ns() };
+    budget_descriptors(&frontend);
     if (!create_process_pool(&frontend) || !create_io_pool(&frontend) || !create_loops(&frontend) || !serve(&frontend)) {
         log_event(LOG_ERROR, "start_failed", LOG_STR("process", "front end"));
         return 1;

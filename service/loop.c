@@ -82,7 +82,7 @@ static struct MHD_Daemon *start_daemon(struct loop *loop)
                             MHD_OPTION_NOTIFY_CONNECTION, connection_notify, loop,
                             MHD_OPTION_NOTIFY_COMPLETED, request_completed, loop,
                             /* above our own limit, which answers 503 */
-                            MHD_OPTION_CONNECTION_LIMIT, config->max_connections + 64,
+                            MHD_OPTION_CONNECTION_LIMIT, loop->server->max_connections + 64,
                             MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool_bytes,
                             MHD_OPTION_END);
 }

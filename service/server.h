@@ -21,6 +21,7 @@ struct server {
     struct handler_limits limits;
     struct http_guard_limits guard_limits;
     int listen_fd;
+    unsigned max_connections; /* config's, or what the descriptor limit allows */
     _Atomic int lifecycle; /* enum lifecycle */
     uint64_t phase_since_ns; /* these two belong to loop 0 (drain.c) */
     unsigned quiet_turns;

@@ -14,7 +14,7 @@ struct faults_fds faults_count_fds(const struct server *server) NONNULL;
 /* Fails the running test unless, within short bounds: `workers` workers are ready and alive, none of the `killed` pids is left, not even
  * as a zombie, no more descriptors are open than before, and the next job is computed correctly. Prints how long the pool took. */
 void faults_expect_recovery(const struct server *server, size_t workers, const pid_t *killed, size_t killed_count,
-                            struct faults_fds before) NONNULL;
+                            struct faults_fds before) __attribute__((nonnull(1)));
 
 /* Waits until a worker is busy with a job and returns its pid; 0 if none is after a while. */
 pid_t faults_wait_busy(const struct server *server) NONNULL;

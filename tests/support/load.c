@@ -172,7 +172,7 @@ static void take_answer(struct load *load, struct conn *conn)
 static void on_readable(struct load *load, struct conn *conn)
 {
     char *room = buf_reserve(&conn->in, READ_STEP);
-    ssize_t got = room ? recv(conn->fd, room, READ_STEP, MSG_DONTWAIT) : 0;
+    ssize_t got = room ? recvfrom(conn->fd, room, READ_STEP, MSG_DONTWAIT, NULL, NULL) : 0;
     if (got < 0 && errno == EAGAIN)
         return;
     if (got <= 0) {

@@ -251,7 +251,7 @@ static void serve_buffered(struct conn *conn)
 static void receive(struct conn *conn)
 {
     char *room = buf_reserve(&conn->in, READ_STEP);
-    ssize_t got = room ? recv(conn->fd, room, READ_STEP, 0) : 0;
+    ssize_t got = room ? recvfrom(conn->fd, room, READ_STEP, 0, NULL, NULL) : 0;
     if (got < 0 && errno == EAGAIN)
         return;
     if (got <= 0) {

@@ -157,7 +157,7 @@ enum status process_pool_submit(struct process_pool *to, struct job *job)
 }
 
 /* Ends a submitted job as the pool would; `result` NULL: there is none. */
-static void end_job(size_t index, enum status status, const char *result, unsigned items_done, unsigned items_failed)
+static inline void end_job(size_t index, enum status status, const char *result, unsigned items_done, unsigned items_failed)
 {
     struct job *job = pool.jobs[index];
     assert_non_null(job);
@@ -192,7 +192,7 @@ static int fake_setup(void **state)
                                       .compute_timeout_max_ms = 60000,
                                       .map_max_items = 1000,
                                       .max_result_bytes = 1 << 20 };
-    app = (struct app){ .limits = &limits };
+    app = (struct app){ .limits = &limits, .process_pool = (struct process_pool *)&pool };
     exchange = (struct exchange){ .app = &app, .loop = 3, .path_arg = "sum_squares", .query = query, .request_id = "r1",
                                   .received_ns = 5 * NS_PER_SEC };
     return 0;
@@ -207,12 +207,12 @@ static int fake_teardown(void **state)
     return answer.count == 1 && pool.held == 0 ? 0 : -1;
 }
 
-static void set_query(const char *name, const char *value)
+static inline void set_query(const char *name, const char *value)
 {
     query[exchange.query_count++] = (struct query_param){ .name = name, .value = value };
 }
 
-static void set_post(enum media_type type, const char *body)
+static inline void set_post(enum media_type type, const char *body)
 {
     exchange.method = HTTP_POST;
     exchange.media_type = type;
@@ -227,7 +227,7 @@ static void expect_contains(const char *text, const char *part)
         fail_msg("\"%s\" is not in: %s", part, text);
 }
 
-static void expect_problem(enum status status, const char *in_detail)
+static inline void expect_problem(enum status status, const char *in_detail)
 {
     assert_int_equal(answer.count, 1);
     assert_string_equal(status_code(answer.status), status_code(status));

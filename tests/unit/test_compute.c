@@ -325,7 +325,7 @@ static void done__deadline_in_queue__says_never_started(void **state)
     submitted()->usage.queue_ns = 100 * NS_PER_MS;
     end_job(0, ST_DEADLINE_EXCEEDED, NULL, 0, 0);
     expect_problem(ST_DEADLINE_EXCEEDED, "100 ms passed while the job waited in the queue; it was never started");
-    expect_contains(answer.members, "\"attempts\":0,\"usage\":{\"queue_ms\":100.000");
+    expect_contains(answer.members, "\"attempts\":0,\"usage\":{\"queue_ms\":100.000,\"wall_ms\":0.000}}");
 }
 
 static void done__deadline_while_running__says_stopped(void **state)

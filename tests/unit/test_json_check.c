@@ -35,7 +35,8 @@ static void assert_refuses_bytes(const char *text, size_t len, const struct json
         fail_msg("%s: %s at %zu, not at %zu", text, message, error.offset, offset);
 }
 
-static void assert_refuses_within(const struct json_limits *limits, const char *text, const char *message, size_t offset)
+static void assert_refuses_within(const struct json_limits *limits, const char *text, const char *message,
+                                  size_t offset)
 {
     assert_refuses_bytes(text, strlen(text), limits, message, offset);
 }
@@ -47,7 +48,10 @@ static void assert_accepts_within(const struct json_limits *limits, const char *
         fail_msg("refused %s: %s at %zu", text, error.message, error.offset);
 }
 
-static void assert_accepts(const char *text) { assert_accepts_within(&JSON_LIMITS_DEFAULT, text); }
+static void assert_accepts(const char *text)
+{
+    assert_accepts_within(&JSON_LIMITS_DEFAULT, text);
+}
 
 static void assert_refuses(const char *text, const char *message, size_t offset)
 {
@@ -59,12 +63,41 @@ static void check__rfc8259_values__are_accepted(void **state)
 {
     (void)state;
     static const char *const texts[] = {
-        "{}", "[]", "null", "true", "false", "\"\"", "0", "-0", "-1", "10", "1.5", "0.5", "1e5", "1E+5", "1e-5", "-0.0e0",
-        "1e999", "123456789012345678901234567890", " \t\r\n1 \t\r\n", "[1,2,3]", "[ 1 , [ ] , { } ]",
-        "{\"a\":1,\"b\":{\"a\":2}}", "{ \"a\" : [ true , false , null ] }", "{\"\":1}", "[{\"a\":1},{\"a\":1}]",
-        "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\\uABCD\\uabcd\"", "\"\\ud83d\\ude00\"", "\"\\ud800\\udc00\\udbff\\udfff\"",
-        "\"\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80\"", "\"\x7f\"", "\"\\u0001\"", "{\"\xc3\xa9\":1,\"e\":2}",
-        "{\"a\":1,\"A\":2}", "{\"abcdefg\":1,\"abcdefgh\":2,\"abcdef\":3}", "{\"a\":{\"a\":{\"a\":1}},\"b\":[{\"a\":1}]}",
+        "{}",
+        "[]",
+        "null",
+        "true",
+        "false",
+        "\"\"",
+        "0",
+        "-0",
+        "-1",
+        "10",
+        "1.5",
+        "0.5",
+        "1e5",
+        "1E+5",
+        "1e-5",
+        "-0.0e0",
+        "1e999",
+        "123456789012345678901234567890",
+        " \t\r\n1 \t\r\n",
+        "[1,2,3]",
+        "[ 1 , [ ] , { } ]",
+        "{\"a\":1,\"b\":{\"a\":2}}",
+        "{ \"a\" : [ true , false , null ] }",
+        "{\"\":1}",
+        "[{\"a\":1},{\"a\":1}]",
+        "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\\uABCD\\uabcd\"",
+        "\"\\ud83d\\ude00\"",
+        "\"\\ud800\\udc00\\udbff\\udfff\"",
+        "\"\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80\"",
+        "\"\x7f\"",
+        "\"\\u0001\"",
+        "{\"\xc3\xa9\":1,\"e\":2}",
+        "{\"a\":1,\"A\":2}",
+        "{\"abcdefg\":1,\"abcdefgh\":2,\"abcdef\":3}",
+        "{\"a\":{\"a\":{\"a\":1}},\"b\":[{\"a\":1}]}",
     };
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         assert_accepts(texts[i]);
@@ -90,7 +123,9 @@ static void check__space_of_other_kinds__is_refused(void **state)
     assert_refuses("\v1", "expected a value", 0);
     assert_refuses("\f1", "expected a value", 0);
     assert_refuses("[1\x01]", "expected a comma or ]", 2);
-    assert_refuses("\xc2\xa0" "1", "expected a value", 0);
+    assert_refuses("\xc2\xa0"
+                   "1",
+                   "expected a value", 0);
     struct json_limits limits = JSON_LIMITS_DEFAULT;
     assert_refuses_bytes("1\0", 2, &limits, "text after the value", 1);
     assert_refuses_bytes("\0", 1, &limits, "expected a value", 0);

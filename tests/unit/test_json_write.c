@@ -119,8 +119,10 @@ static void text__bytes_that_are_not_utf8__become_replacements(void **state)
     assert_written(buf, "\"\"");
     json_text(buf, "a\"\n\xc3\xa9");
     assert_written(buf, "\"a\\\"\\n\xc3\xa9\"");
-    json_text(buf, "a\xff" "b");
-    assert_written(buf, "\"a\xef\xbf\xbd" "b\"");
+    json_text(buf, "a\xff"
+                   "b");
+    assert_written(buf, "\"a\xef\xbf\xbd"
+                        "b\"");
     json_text(buf, "\xe2\x82");
     assert_written(buf, "\"\xef\xbf\xbd\"");
     json_text(buf, "\xc0\xaf.");

@@ -130,7 +130,9 @@ static void event__below_the_minimum__is_not_written(void **state)
 static void value__hostile_text__cannot_forge_lines_or_drive_a_terminal(void **state)
 {
     struct ctx *ctx = *state;
-    log_event(LOG_INFO, "e", LOG_STR("v", "a\nb\r\x1b[2J\x7f\xc2\x9b" "c\xff\xc3\xa9\\"));
+    log_event(LOG_INFO, "e",
+              LOG_STR("v", "a\nb\r\x1b[2J\x7f\xc2\x9b"
+                           "c\xff\xc3\xa9\\"));
     stop_capture(ctx);
     assert_non_null(strstr(ctx->text, " v=\"a\\nb\\u000d\\u001b[2J\\u007f\\u009bc\xef\xbf\xbd\xc3\xa9\\\\\"\n"));
 }

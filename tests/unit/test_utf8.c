@@ -30,8 +30,16 @@ static void utf8__valid_texts__are_accepted(void **state)
     assert_true(utf8_valid("", 0));
     assert_true(utf8_valid(NULL, 0));
     static const char *const texts[] = {
-        "a", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xee\x80\x80", "\xef\xbf\xbf",
-        "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80",
+        "a",
+        "\xc2\x80",
+        "\xdf\xbf",
+        "\xe0\xa0\x80",
+        "\xed\x9f\xbf",
+        "\xee\x80\x80",
+        "\xef\xbf\xbf",
+        "\xf0\x90\x80\x80",
+        "\xf4\x8f\xbf\xbf",
+        "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80",
     };
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         assert_utf8(texts[i], strlen(texts[i]), true);
@@ -42,8 +50,22 @@ static void utf8__invalid_texts__are_refused(void **state)
 {
     (void)state;
     static const char *const texts[] = {
-        "\x80", "\xbf", "\xc0\x80", "\xc1\xbf", "\xc2", "\xe0\x9f\xbf", "\xe2\x82", "\xed\xa0\x80", "\xed\xbf\xbf",
-        "\xf0\x8f\xbf\xbf", "\xf0\x9f\x98", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff", "\xfe", "\xc3\xa9\xa9",
+        "\x80",
+        "\xbf",
+        "\xc0\x80",
+        "\xc1\xbf",
+        "\xc2",
+        "\xe0\x9f\xbf",
+        "\xe2\x82",
+        "\xed\xa0\x80",
+        "\xed\xbf\xbf",
+        "\xf0\x8f\xbf\xbf",
+        "\xf0\x9f\x98",
+        "\xf4\x90\x80\x80",
+        "\xf5\x80\x80\x80",
+        "\xff",
+        "\xfe",
+        "\xc3\xa9\xa9",
         "\xc3(\xa9",
     };
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
@@ -53,8 +75,14 @@ static void utf8__invalid_texts__are_refused(void **state)
 static void invalid_len__broken_character__is_its_maximal_subpart(void **state)
 {
     (void)state;
-    assert_int_equal(utf8_invalid_len("\xff" "a", 2), 1);
-    assert_int_equal(utf8_invalid_len("\xe2\x82" "a", 3), 2);
+    assert_int_equal(utf8_invalid_len("\xff"
+                                      "a",
+                                      2),
+                     1);
+    assert_int_equal(utf8_invalid_len("\xe2\x82"
+                                      "a",
+                                      3),
+                     2);
     assert_int_equal(utf8_invalid_len("\xf0\x9f\x98", 3), 3);
     assert_int_equal(utf8_invalid_len("\xe2", 1), 1);
 }

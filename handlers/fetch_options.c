@@ -1,0 +1,351 @@
+/* fetch_options: two tables, one of the options that are numbers (JSON and query string share it) and one of the others.
+ *
+ * Header lines are checked here, because libcurl sends what it is given: a line end in a value would be a second header, and the
+ * headers that frame a message or belong to one connection are libcurl's to write. Names and values are joined to "Name: value" once
+ * and used by every URL that inherits them. */
+#include "handlers/fetch_options.h"
+
+#include <cjson/cJSON.h>
+#include <openssl/evp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/json_write.h"
+
+enum {
+    ERRORS_LISTED_MAX = 20,
+    ERRORS_MAX_BYTES = 64 * 1024,
+    DETAIL_BYTES = 256,
+    HEADERS_MAX = 64,
+    HEADER_BYTES_MAX = 8192,
+    TIMEOUT_MIN_MS = 1
+};
+
+/* ---- errors ---- */
+
+/* RFC 6901: "~" and "/" inside a name are "~0" and "~1". */
+static void write_pointer(struct buf *out, const char *at, const char *member)
+{
+    struct buf pointer = BUF_INIT(ERRORS_MAX_BYTES);
+    buf_str(&pointer, at);
+    if (member)
+        buf_byte(&pointer, '/');
+    for (; member && *member; member++) {
+        if (*member == '~' || *member == '/')
+            buf_str(&pointer, *member == '~' ? "~0" : "~1");
+        else
+            buf_byte(&pointer, *member);
+    }
+    buf_byte(&pointer, '\0');
+    json_text(out, pointer.failed ? at : pointer.data);
+    buf_done(&pointer);
+}
+
+static void add(struct fetch_errors *errors, const char *at, const char *member, const char *parameter, const char *detail)
+{
+    if (errors->count++ >= ERRORS_LISTED_MAX)
+        return;
+    if (errors->count == 1)
+        snprintf(errors->first, sizeof errors->first, "%s%s%.100s: %s", at, member ? "/" : "",
+                 member ? member : parameter ? parameter : at[0] ? "" : "the body", detail);
+    struct buf entry = BUF_INIT(ERRORS_MAX_BYTES);
+    buf_str(&entry, errors->count > 1 ? ",{\"pointer\":" : "{\"pointer\":");
+    write_pointer(&entry, at, member);
+    if (parameter) {
+        buf_lit(&entry, ",\"parameter\":");
+        json_text(&entry, parameter);
+    }
+    buf_lit(&entry, ",\"detail\":");
+    json_text(&entry, detail);
+    buf_byte(&entry, '}');
+    if (!entry.failed && entry.len <= errors->list.max - errors->list.len) /* names can be as long as a body */
+        buf_append(&errors->list, entry.data, entry.len);
+    buf_done(&entry);
+}
+
+#define FORMAT_DETAIL(text, detail)                                                                                                \
+    do {                                                                                                                           \
+        va_list arguments;                                                                                                         \
+        va_start(arguments, detail);                                                                                               \
+        vsnprintf((text), sizeof(text), (detail), arguments);                                                                      \
+        va_end(arguments);                                                                                                         \
+    } while (0)
+
+void fetch_errors_add(struct fetch_errors *errors, const char *at, const char *member, const char *detail, ...)
+{
+    char text[DETAIL_BYTES];
+    FORMAT_DETAIL(text, detail);
+    add(errors, at, member, NULL, text);
+}
+
+void fetch_errors_add_parameter(struct fetch_errors *errors, const char *name, const char *detail, ...)
+{
+    char text[DETAIL_BYTES];
+    FORMAT_DETAIL(text, detail);
+    add(errors, "", NULL, name, text);
+}
+
+/* ---- numbers ---- */
+
+struct number_option {
+    const char *name;
+    const char *flag; /* that sets the maximum */
+    uint64_t minimum;
+    uint64_t (*maximum)(const struct handler_limits *limits);
+    void (*set)(struct fetch_item *item, uint64_t value);
+};
+
+static uint64_t timeout_max(const struct handler_limits *limits) { return limits->fetch_timeout_max_ms; }
+static uint64_t body_max(const struct handler_limits *limits) { return limits->fetch_max_body_bytes; }
+static uint64_t redirects_max(const struct handler_limits *limits) { return limits->fetch_max_redirects; }
+static void set_timeout(struct fetch_item *item, uint64_t value) { item->timeout_ms = (uint32_t)value; }
+static void set_body_max(struct fetch_item *item, uint64_t value) { item->max_body_bytes = (size_t)value; }
+static void set_redirects(struct fetch_item *item, uint64_t value) { item->max_redirects = (unsigned)value; }
+
+static const struct number_option number_options[] = {
+    { "timeout_ms", "--fetch-timeout-max-ms", TIMEOUT_MIN_MS, timeout_max, set_timeout },
+    { "max_body_bytes", "--fetch-max-body-bytes", 0, body_max, set_body_max },
+    { "max_redirects", "--fetch-max-redirects", 0, redirects_max, set_redirects },
+};
+
+static const struct number_option *find_number_option(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(number_options); i++)
+        if (strcmp(number_options[i].name, name) == 0)
+            return &number_options[i];
+    return NULL;
+}
+
+void fetch_options_read_integer(struct fetch_reader *reader, const cJSON *member, uint64_t minimum, uint64_t maximum,
+                                const char *option, uint64_t *ret_value)
+{
+    double value = member->valuedouble;
+    /* The limits are far below 2^53, so the comparison and the conversion are exact. */
+    if (cJSON_IsNumber(member) && value >= (double)minimum && value <= (double)maximum && value == (double)(uint64_t)value) {
+        *ret_value = (uint64_t)value;
+        return;
+    }
+    fetch_errors_add(&reader->errors, reader->at, member->string, "must be an integer from %llu to %llu%s%s%s",
+                     (unsigned long long)minimum, (unsigned long long)maximum, option ? " (" : "", option ? option : "",
+                     option ? ")" : "");
+}
+
+bool fetch_options_read_parameter(struct fetch_reader *reader, const char *name, const char *value, struct fetch_item *item)
+{
+    const struct number_option *option = find_number_option(name);
+    if (!option)
+        return false;
+    uint64_t number = 0, maximum = option->maximum(reader->limits);
+    size_t digits = strspn(value, "0123456789");
+    bool is_number = digits > 0 && digits <= 18 && value[digits] == '\0';
+    for (size_t i = 0; is_number && i < digits; i++)
+        number = number * 10 + (uint64_t)(value[i] - '0');
+    if (is_number && number >= option->minimum && number <= maximum)
+        option->set(item, number);
+    else
+        fetch_errors_add_parameter(&reader->errors, name, "must be an integer from %llu to %llu (%s)",
+                                   (unsigned long long)option->minimum, (unsigned long long)maximum, option->flag);
+    return true;
+}
+
+/* ---- method and body ---- */
+
+static const struct {
+    const char *name;
+    enum fetch_method method;
+    bool may_have_body;
+} methods[] = {
+    { "GET", FETCH_GET, false },    { "HEAD", FETCH_HEAD, false },     { "POST", FETCH_POST, true },
+    { "PUT", FETCH_PUT, true },     { "PATCH", FETCH_PATCH, true },    { "DELETE", FETCH_DELETE, true },
+    { "OPTIONS", FETCH_OPTIONS, false },
+};
+
+static void read_method(struct fetch_reader *reader, const cJSON *member, struct fetch_item *item)
+{
+    for (size_t i = 0; cJSON_IsString(member) && i < ARRAY_LEN(methods); i++) {
+        if (strcmp(member->valuestring, methods[i].name) == 0) {
+            item->method = methods[i].method;
+            return;
+        }
+    }
+    fetch_errors_add(&reader->errors, reader->at, member->string, "must be GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS");
+}
+
+static void read_body(struct fetch_reader *reader, const cJSON *member, struct fetch_item *item)
+{
+    if (!cJSON_IsString(member)) {
+        fetch_errors_add(&reader->errors, reader->at, member->string, "must be a string; use body_base64 for other bytes");
+        return;
+    }
+    item->body = member->valuestring;
+    item->body_len = strlen(member->valuestring);
+}
+
+/* OpenSSL's decoder forgives white space and a few things more; this does not. */
+static bool is_strict_base64(const char *text, size_t len)
+{
+    size_t data = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
+    size_t padding = strspn(text + data, "=");
+    return len % 4 == 0 && padding <= 2 && data + padding == len;
+}
+
+static void read_body_base64(struct fetch_reader *reader, const cJSON *member, struct fetch_item *item)
+{
+    const char *text = cJSON_IsString(member) ? member->valuestring : "!";
+    size_t len = strlen(text);
+    if (!is_strict_base64(text, len) || len > INT32_MAX) {
+        fetch_errors_add(&reader->errors, reader->at, member->string, "must be a string of padded base64 (RFC 4648 section 4)");
+        return;
+    }
+    unsigned char *bytes = arena_alloc(reader->arena, len / 4 + 1, 3);
+    if (!bytes) {
+        reader->errors.out_of_memory = true;
+        return;
+    }
+    int decoded = len ? EVP_DecodeBlock(bytes, (const unsigned char *)text, (int)len) : 0;
+    size_t padding = len ? (size_t)(text + len - strchrnul(text, '=')) : 0; /* which the decoder counts as zero bytes */
+    item->body = (const char *)bytes;
+    item->body_len = decoded > 0 ? (size_t)decoded - padding : 0;
+}
+
+/* ---- headers ---- */
+
+static bool is_token(const char *text)
+{
+    size_t len = strspn(text, "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz");
+    return len > 0 && text[len] == '\0';
+}
+
+static bool is_plain_value(const char *text)
+{
+    for (; *text; text++)
+        if ((*text < ' ' && *text != '\t') || *text > '~') /* bytes of UTF-8 are negative */
+            return false;
+    return true;
+}
+
+static bool is_reserved(const char *name)
+{
+    static const char *const reserved[] = { "Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "TE",
+                                            "Trailer", "Upgrade", "Expect", "Accept-Encoding" };
+    for (size_t i = 0; i < ARRAY_LEN(reserved); i++)
+        if (strcasecmp(name, reserved[i]) == 0)
+            return true;
+    return strncasecmp(name, "Proxy-", 6) == 0;
+}
+
+/* NULL, or what is wrong with the header. */
+static const char *check_header(const cJSON *header)
+{
+    if (!is_token(header->string))
+        return "the name is not a token (RFC 9110 section 5.1)";
+    if (is_reserved(header->string))
+        return "this header is set by the service itself";
+    if (!cJSON_IsString(header))
+        return "must be a string";
+    if (!is_plain_value(header->valuestring))
+        return "must be printable ASCII, without line ends";
+    if (strlen(header->string) + strlen(header->valuestring) > HEADER_BYTES_MAX)
+        return "is longer than 8192 bytes";
+    return NULL;
+}
+
+/* libcurl's spelling of a header without a value is "Name;". */
+static const char *join_header(struct fetch_reader *reader, const cJSON *header)
+{
+    const char *value = header->valuestring + strspn(header->valuestring, " \t");
+    size_t size = strlen(header->string) + strlen(value) + sizeof ": ";
+    char *line = arena_alloc(reader->arena, size, 1);
+    if (line)
+        snprintf(line, size, "%s%s%s", header->string, *value ? ": " : ";", value);
+    else
+        reader->errors.out_of_memory = true;
+    return line;
+}
+
+static void read_headers(struct fetch_reader *reader, const cJSON *member, struct fetch_item *item)
+{
+    int count = cJSON_IsObject(member) ? cJSON_GetArraySize(member) : -1;
+    if (count < 0 || count > HEADERS_MAX) {
+        fetch_errors_add(&reader->errors, reader->at, member->string, "must be an object of at most %d headers with their values",
+                         HEADERS_MAX);
+        return;
+    }
+    const char **lines = count ? arena_alloc(reader->arena, (size_t)count + 1, sizeof *lines) : NULL;
+    if (count && !lines) {
+        reader->errors.out_of_memory = true;
+        return;
+    }
+    char at[sizeof reader->at + sizeof "/headers"];
+    snprintf(at, sizeof at, "%s/headers", reader->at);
+    size_t used = 0;
+    const cJSON *header;
+    cJSON_ArrayForEach(header, member)
+    {
+        const char *wrong = check_header(header);
+        if (wrong)
+            fetch_errors_add(&reader->errors, at, header->string, "%s", wrong);
+        else
+            lines[used++] = join_header(reader, header);
+    }
+    item->headers = lines;
+}
+
+/* ---- all of them ---- */
+
+static const struct {
+    const char *name;
+    void (*read)(struct fetch_reader *reader, const cJSON *member, struct fetch_item *item);
+} other_options[] = {
+    { "method", read_method },
+    { "headers", read_headers },
+    { "body", read_body },
+    { "body_base64", read_body_base64 },
+};
+
+void fetch_options_default(const struct handler_limits *limits, struct fetch_item *ret_item)
+{
+    *ret_item = (struct fetch_item){
+        .method = FETCH_GET,
+        .timeout_ms = limits->fetch_timeout_ms,
+        .max_body_bytes = limits->fetch_max_body_bytes,
+        .max_redirects = limits->fetch_max_redirects,
+    };
+}
+
+bool fetch_options_read(struct fetch_reader *reader, const cJSON *member, struct fetch_item *item)
+{
+    const struct number_option *number = find_number_option(member->string);
+    if (number) {
+        uint64_t value = 0;
+        unsigned errors = reader->errors.count;
+        fetch_options_read_integer(reader, member, number->minimum, number->maximum(reader->limits), number->flag, &value);
+        if (reader->errors.count == errors)
+            number->set(item, value);
+        return true;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(other_options); i++) {
+        if (strcmp(member->string, other_options[i].name) == 0) {
+            other_options[i].read(reader, member, item);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* cJSON_HasObjectItem() ignores case. */
+static bool has_member(const cJSON *object, const char *name) { return cJSON_GetObjectItemCaseSensitive(object, name) != NULL; }
+
+void fetch_options_check(struct fetch_reader *reader, const cJSON *object, const struct fetch_item *item)
+{
+    if (has_member(object, "body") && has_member(object, "body_base64"))
+        fetch_errors_add(&reader->errors, reader->at, "body_base64", "body and body_base64 exclude each other");
+    if (item->body_len == 0)
+        return;
+    for (size_t i = 0; i < ARRAY_LEN(methods); i++)
+        if (methods[i].method == item->method && !methods[i].may_have_body)
+            fetch_errors_add(&reader->errors, reader->at, "body", "a %s request has no body; name a method that has one",
+                             methods[i].name);
+}

@@ -1,0 +1,258 @@
+/* fetch_request: body or query string to fetch_call.
+ *
+ * The items point into the cJSON tree, which lives as long as the call; what must be built (header lines, decoded bodies, the
+ * list of items) comes from one arena. So a call of a thousand URLs costs two small allocations each, cJSON's.
+ *
+ * A URL that no request can be made of is that item's failure, found by the pool; only what is wrong with the request's shape
+ * refuses the call. */
+#include "handlers/fetch_request.h"
+
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/json_check.h"
+#include "handlers/fetch_options.h"
+
+enum { ARENA_FIRST_BYTES = 1024, ERRORS_LIST_MAX_BYTES = 32 * 1024 };
+
+static const char hint[] = "send {\"url\": \"…\"} or {\"urls\": [\"…\", …]}";
+
+static struct fetch_request *request_new(struct exchange *x, cJSON *tree)
+{
+    struct arena *arena = arena_new(ARENA_FIRST_BYTES);
+    struct fetch_request *request = arena ? arena_alloc(arena, 1, sizeof *request) : NULL;
+    if (!request) {
+        arena_free(arena);
+        return NULL;
+    }
+    request->x = x;
+    request->arena = arena;
+    request->tree = tree;
+    request->call.loop = x->loop;
+    request->call.user = request;
+    return request;
+}
+
+void fetch_request_free(void *request)
+{
+    struct fetch_request *self = request;
+    if (!self)
+        return;
+    fetch_call_clear(&self->call);
+    cJSON_Delete(self->tree);
+    arena_free(self->arena); /* with itself */
+}
+
+/* Answers the faults that were found, if any. Frees the list. */
+static bool refuse_if_any(struct exchange *x, struct fetch_errors *errors)
+{
+    bool is_refused = errors->count > 0 || errors->out_of_memory;
+    if (is_refused) {
+        struct buf members = BUF_INIT(ERRORS_LIST_MAX_BYTES + sizeof "\"errors\":[]");
+        buf_lit(&members, "\"errors\":[");
+        buf_append(&members, errors->list.data ? errors->list.data : "", errors->list.len);
+        buf_append(&members, "]", sizeof "]"); /* with its NUL */
+        if (errors->out_of_memory || members.failed)
+            exchange_problem(x, ST_NO_MEMORY, NULL);
+        else
+            exchange_problem_with(x, ST_INVALID_ARGS, members.data, "%s", errors->first);
+        buf_done(&members);
+    }
+    buf_done(&errors->list);
+    return is_refused;
+}
+
+static bool allocate_items(struct fetch_reader *reader, struct fetch_call *call, size_t count)
+{
+    call->items = arena_alloc(reader->arena, count, sizeof *call->items);
+    call->count = call->items ? count : 0;
+    reader->errors.out_of_memory = reader->errors.out_of_memory || !call->items;
+    return call->items != NULL;
+}
+
+/* An object of "urls": its own URL and options over the defaults, which the item has already. */
+static void read_item_object(struct fetch_reader *reader, const cJSON *object, struct fetch_item *item)
+{
+    const cJSON *member;
+    cJSON_ArrayForEach(member, object)
+    {
+        if (strcmp(member->string, "url") == 0)
+            item->url = member->valuestring; /* NULL unless a string */
+        else if (!fetch_options_read(reader, member, item))
+            fetch_errors_add(&reader->errors, reader->at, member->string, "is not a member of a URL's object");
+    }
+    if (!item->url)
+        fetch_errors_add(&reader->errors, reader->at, "url", "must be a string");
+    fetch_options_check(reader, object, item);
+}
+
+static void read_urls(struct fetch_reader *reader, const cJSON *urls, const struct fetch_item *defaults, struct fetch_call *call)
+{
+    size_t count = cJSON_IsArray(urls) ? (size_t)cJSON_GetArraySize(urls) : 0;
+    if (!cJSON_IsArray(urls) || count == 0)
+        fetch_errors_add(&reader->errors, "", "urls", "must be an array of at least one URL");
+    else if (count > reader->limits->fetch_max_urls)
+        fetch_errors_add(&reader->errors, "", "urls", "has %zu URLs, at most %u are accepted (--fetch-max-urls)", count,
+                         reader->limits->fetch_max_urls);
+    else if (allocate_items(reader, call, count)) {
+        struct fetch_item *item = call->items;
+        const cJSON *entry;
+        cJSON_ArrayForEach(entry, urls)
+        {
+            *item = *defaults;
+            snprintf(reader->at, sizeof reader->at, "/urls/%zu", (size_t)(item - call->items));
+            if (cJSON_IsObject(entry))
+                read_item_object(reader, entry, item);
+            else if (cJSON_IsString(entry))
+                item->url = entry->valuestring;
+            else
+                fetch_errors_add(&reader->errors, reader->at, NULL, "must be a string or an object with a url");
+            item++;
+        }
+    }
+}
+
+static void read_single(struct fetch_reader *reader, const cJSON *url, const struct fetch_item *defaults, struct fetch_call *call)
+{
+    if (!cJSON_IsString(url)) {
+        fetch_errors_add(&reader->errors, "", "url", "must be a string");
+    } else if (allocate_items(reader, call, 1)) {
+        call->items[0] = *defaults;
+        call->items[0].url = url->valuestring;
+    }
+}
+
+/* Everything but the URLs; these come after, since they inherit the options wherever those stand. */
+static void read_members(struct fetch_reader *reader, const cJSON *root, struct fetch_item *defaults, struct fetch_call *call)
+{
+    const cJSON *member;
+    uint64_t concurrency = 0;
+    cJSON_ArrayForEach(member, root)
+    {
+        if (strcmp(member->string, "url") == 0 || strcmp(member->string, "urls") == 0)
+            continue;
+        if (strcmp(member->string, "concurrency") == 0)
+            fetch_options_read_integer(reader, member, 1, reader->limits->fetch_inflight_max, "--fetch-inflight-max", &concurrency);
+        else if (!fetch_options_read(reader, member, defaults))
+            fetch_errors_add(&reader->errors, "", member->string, "is not a member of a fetch");
+    }
+    call->concurrency = (unsigned)concurrency;
+    fetch_options_check(reader, root, defaults);
+}
+
+static void read_root(struct fetch_reader *reader, const cJSON *root, struct fetch_request *request)
+{
+    const cJSON *url = cJSON_GetObjectItemCaseSensitive(root, "url"), *urls = cJSON_GetObjectItemCaseSensitive(root, "urls");
+    struct fetch_item defaults;
+    fetch_options_default(reader->limits, &defaults);
+    if (!cJSON_IsObject(root)) {
+        fetch_errors_add(&reader->errors, "", NULL, "must be a JSON object: %s", hint);
+        return;
+    }
+    read_members(reader, root, &defaults, &request->call);
+    if ((url != NULL) == (urls != NULL))
+        fetch_errors_add(&reader->errors, "", NULL, "must have either url or urls: %s", hint);
+    else if (url)
+        read_single(reader, url, &defaults, &request->call);
+    else
+        read_urls(reader, urls, &defaults, &request->call);
+    request->is_single = url != NULL;
+}
+
+static bool is_json_body(struct exchange *x)
+{
+    if (x->query_count > 0) {
+        exchange_problem(x, ST_INVALID_ARGS, "POST /fetch has no query parameters; its options are members of the JSON body");
+    } else if (x->body_len == 0) {
+        exchange_problem(x, ST_INVALID_JSON, "the body is empty; %s", hint);
+    } else if (x->media_type == MEDIA_FORM) {
+        exchange_problem(x, ST_UNSUPPORTED_MEDIA_TYPE, "the body came as a form, which is what `curl -d` says unless told otherwise; "
+                                                       "add -H 'Content-Type: application/json'");
+    } else if (x->media_type != MEDIA_JSON) {
+        exchange_problem(x, ST_UNSUPPORTED_MEDIA_TYPE, "the body must be JSON, with Content-Type: application/json");
+    } else {
+        return true;
+    }
+    return false;
+}
+
+static cJSON *parse_body(struct exchange *x)
+{
+    struct json_error error;
+    if (!json_check(x->body, x->body_len, &JSON_LIMITS_DEFAULT, &error)) {
+        exchange_problem(x, ST_INVALID_JSON, "%s at byte %zu", error.message, error.offset);
+        return NULL;
+    }
+    cJSON *tree = cJSON_ParseWithLength(x->body, x->body_len);
+    if (!tree)
+        exchange_problem(x, ST_NO_MEMORY, NULL); /* the text was checked: nothing else is left */
+    return tree;
+}
+
+static struct fetch_reader reader_for(struct fetch_request *request)
+{
+    return (struct fetch_reader){
+        .limits = request->x->app->limits, .arena = request->arena, .errors.list = BUF_INIT(ERRORS_LIST_MAX_BYTES) };
+}
+
+/* The request if nothing was wrong with it; else it is freed and the exchange answered. */
+static bool finish_reading(struct fetch_reader *reader, struct fetch_request *request, struct fetch_request **ret_request)
+{
+    if (refuse_if_any(request->x, &reader->errors)) {
+        fetch_request_free(request);
+        return false;
+    }
+    *ret_request = request;
+    return true;
+}
+
+bool fetch_request_from_body(struct exchange *x, struct fetch_request **ret_request)
+{
+    cJSON *tree = is_json_body(x) ? parse_body(x) : NULL;
+    if (!tree)
+        return false;
+    struct fetch_request *request = request_new(x, tree);
+    if (!request) {
+        cJSON_Delete(tree);
+        exchange_problem(x, ST_NO_MEMORY, NULL);
+        return false;
+    }
+    struct fetch_reader reader = reader_for(request);
+    read_root(&reader, tree, request);
+    return finish_reading(&reader, request, ret_request);
+}
+
+static void read_parameter(struct fetch_reader *reader, const struct query_param *param, struct fetch_item *item)
+{
+    static const char advice[] = "is not a parameter here; if it is part of the url, percent-encode that "
+                                 "(curl -G --data-urlencode 'url=…')";
+    if (strcmp(param->name, "url") != 0) {
+        if (!fetch_options_read_parameter(reader, param->name, param->value, item))
+            fetch_errors_add_parameter(&reader->errors, param->name, "%s", advice);
+    } else if (item->url) {
+        fetch_errors_add_parameter(&reader->errors, "url", "is given more than once");
+    } else {
+        item->url = param->value;
+    }
+}
+
+bool fetch_request_from_query(struct exchange *x, struct fetch_request **ret_request)
+{
+    struct fetch_request *request = request_new(x, NULL);
+    if (!request) {
+        exchange_problem(x, ST_NO_MEMORY, NULL);
+        return false;
+    }
+    struct fetch_reader reader = reader_for(request);
+    request->is_single = true;
+    if (allocate_items(&reader, &request->call, 1)) {
+        struct fetch_item *item = &request->call.items[0];
+        fetch_options_default(reader.limits, item);
+        for (size_t i = 0; i < x->query_count; i++)
+            read_parameter(&reader, &x->query[i], item);
+        if (!item->url)
+            fetch_errors_add_parameter(&reader.errors, "url", "is missing: GET /fetch?url=…");
+    }
+    return finish_reading(&reader, request, ret_request);
+}
