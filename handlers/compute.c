@@ -1,11 +1,12 @@
 /* compute: GET and POST /compute/{task}: one job on the process pool.
  *
- * Where the args come from: a JSON body is the args, passed on unparsed, since the worker has to check it anyway and a front end that
- * parsed would hold up every other client. Any other body is a binary payload, for tasks that take one, and then, as without a body, the
- * args are the query's parameters, as a JSON object of strings. `timeout_ms` is the service's and no task may have it.
+ * Where the args come from: a JSON body is the args, passed on unparsed, since the worker has to check it anyway and a
+ * front end that parsed would hold up every other client. Any other body is a binary payload, for tasks that take one,
+ * and then, as without a body, the args are the query's parameters, as a JSON object of strings. `timeout_ms` is the
+ * service's and no task may have it.
  *
- * An exchange waits with one struct compute_call, which embeds the job. Its end always comes through on_done: a result, a failure,
- * or the status that give_up() asked for. */
+ * An exchange waits with one struct compute_call, which embeds the job. Its end always comes through on_done: a result,
+ * a failure, or the status that give_up() asked for. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,10 +37,7 @@ static void call_free(struct compute_call *call)
     free(call);
 }
 
-static const struct task *call_task(const struct compute_call *call)
-{
-    return task_table[call->job.task];
-}
+static const struct task *call_task(const struct compute_call *call) { return task_table[call->job.task]; }
 
 /* In: the request */
 
@@ -76,7 +74,8 @@ static bool take_json_args(struct compute_call *call)
 {
     struct exchange *x = call->x;
     if (x->body_len == 0) {
-        exchange_problem(x, ST_INVALID_JSON, "the body is empty; the task's args are expected, for example {} if it needs none");
+        exchange_problem(x, ST_INVALID_JSON,
+                         "the body is empty; the task's args are expected, for example {} if it needs none");
         return false;
     }
     if (compute_refuse_unknown(x, service_params, "with a JSON body, all args are in the body"))
@@ -100,11 +99,13 @@ static bool refuse_media_type(struct compute_call *call)
     const char *name = call_task(call)->name;
 
     if (call->x->media_type == MEDIA_FORM || call->x->media_type == MEDIA_MULTIPART)
-        exchange_problem(call->x, ST_UNSUPPORTED_MEDIA_TYPE,
-                         "forms are not read; send the args as JSON (with curl -d, add -H 'Content-Type: application/json')");
+        exchange_problem(
+            call->x, ST_UNSUPPORTED_MEDIA_TYPE,
+            "forms are not read; send the args as JSON (with curl -d, add -H 'Content-Type: application/json')");
     else
         exchange_problem(call->x, ST_UNSUPPORTED_MEDIA_TYPE,
-                         "task %s takes no binary payload; send its args as JSON, with Content-Type: application/json", name);
+                         "task %s takes no binary payload; send its args as JSON, with Content-Type: application/json",
+                         name);
     return false;
 }
 
@@ -207,7 +208,11 @@ static void handle(struct exchange *x)
         return;
     }
     *call = (struct compute_call){
-        .job = { .loop = x->loop, .task = request.task, .deadline_ns = request.deadline_ns, .on_done = on_done, .user = call },
+        .job = { .loop = x->loop,
+                 .task = request.task,
+                 .deadline_ns = request.deadline_ns,
+                 .on_done = on_done,
+                 .user = call },
         .x = x,
         .timeout_ms = request.timeout_ms,
     };

@@ -1,15 +1,17 @@
 /* compute_map: POST /compute/{task}/map: executor.map over HTTP.
  *
- * The items are handed to the process pool in chunks, each the args of neighbouring items as one JSON array. At most two chunks per
- * worker are in the pool at once, each in a lane; a lane that is done takes the next items. So one big map never fills the queue:
- * only its first chunk has to be admitted, which makes a full queue refuse the call as a whole.
+ * The items are handed to the process pool in chunks, each the args of neighbouring items as one JSON array. At most
+ * two chunks per worker are in the pool at once, each in a lane; a lane that is done takes the next items. So one big
+ * map never fills the queue: only its first chunk has to be admitted, which makes a full queue refuse the call as a
+ * whole.
  *
- * A chunk's result is already the text of its items' results, separated by commas. It is kept as it came, as a piece at the index of
- * its first item; the answer is the pieces in order. What no piece covers at the end was not finished, and gets one and the same error.
+ * A chunk's result is already the text of its items' results, separated by commas. It is kept as it came, as a piece at
+ * the index of its first item; the answer is the pieces in order. What no piece covers at the end was not finished, and
+ * gets one and the same error.
  *
- * When a chunk fails, its finished items keep their results. If the item it was at is to blame (it crashed its worker, say) that item
- * gets an error and the lane goes on with those behind it. Any other failure ends the call: nothing more is submitted, and it is
- * answered once the pool has given back every lane. */
+ * When a chunk fails, its finished items keep their results. If the item it was at is to blame (it crashed its worker,
+ * say) that item gets an error and the lane goes on with those behind it. Any other failure ends the call: nothing more
+ * is submitted, and it is answered once the pool has given back every lane. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,10 +27,11 @@
 #include "tasks/task.h"
 
 enum {
-    CHUNKS_PER_WORKER = 4,       /* unless the caller says: enough to even out unequal items, few enough to be cheap */
-    LANES_PER_WORKER = 2,        /* one runs, one waits in the mailbox */
-    CHUNK_MAX_BYTES = MAILBOX_INLINE_BYTES / 4 * 3, /* unless the caller says: args that fit a mailbox slot need no spill file */
-    RESULTS_MAX = 8,             /* times --max-result-bytes, for all items together */
+    /* Of a chunk, unless the caller says: enough chunks to even out unequal items, and args that fit a mailbox slot. */
+    CHUNKS_PER_WORKER = 4,
+    CHUNK_MAX_BYTES = MAILBOX_INLINE_BYTES / 4 * 3,
+    LANES_PER_WORKER = 2, /* one runs, one waits in the mailbox */
+    RESULTS_MAX = 8,      /* times --max-result-bytes, for all items together */
     ITEM_ERROR_MAX_BYTES = 2048,
     TAIL_MAX_BYTES = 128
 };
@@ -52,13 +55,13 @@ struct map_call {
     struct exchange *x;
     struct compute_request request;
     struct json_slice *items;
-    struct piece *pieces;        /* item_count of them */
+    struct piece *pieces; /* item_count of them */
     size_t item_count;
-    size_t next_item;            /* the first that no lane took yet */
+    size_t next_item; /* the first that no lane took yet */
     size_t chunk_items, chunk_max_bytes;
     struct lane *lanes;
     size_t lane_count, lanes_started, lanes_busy;
-    enum status ended_by;        /* ST_OK while items are still handed out */
+    enum status ended_by; /* ST_OK while items are still handed out */
     size_t ok;
     size_t piece_count, covered; /* items that a piece covers */
     size_t result_bytes;         /* from the workers */
@@ -121,7 +124,8 @@ static void keep_finished(struct lane *lane)
         end_call(call, ST_RESULT_TOO_LARGE);
         return;
     }
-    keep_piece(call, lane->first, (struct piece){ .text = job->result, .len = job->result_len, .covers = job->items_done });
+    keep_piece(call, lane->first,
+               (struct piece){ .text = job->result, .len = job->result_len, .covers = job->items_done });
     call->result_bytes += job->result_len;
     job->result = NULL; /* the piece's now */
     call->ok += job->items_done - job->items_failed;
@@ -166,8 +170,8 @@ static void blame_item(struct lane *lane)
 /* True if the job failed because of the item it was at, so that other items may fare better. */
 static bool is_fault_of_one_item(enum status status)
 {
-    return status == ST_WORKER_CRASHED || status == ST_WORKER_PROTOCOL || status == ST_TASK_FAILED || status == ST_MEMORY_LIMIT ||
-           status == ST_CPU_LIMIT || status == ST_RESULT_TOO_LARGE;
+    return status == ST_WORKER_CRASHED || status == ST_WORKER_PROTOCOL || status == ST_TASK_FAILED ||
+           status == ST_MEMORY_LIMIT || status == ST_CPU_LIMIT || status == ST_RESULT_TOO_LARGE;
 }
 
 static void keep_results(struct lane *lane)
@@ -193,7 +197,8 @@ static void write_unfinished(struct map_call *call)
     char message[EXPLANATION_BYTES] = "";
 
     if (call->ended_by == ST_DEADLINE_EXCEEDED)
-        snprintf(message, sizeof message, "the deadline of %u ms passed before this item was finished", call->request.timeout_ms);
+        snprintf(message, sizeof message, "the deadline of %u ms passed before this item was finished",
+                 call->request.timeout_ms);
     else if (call->ended_by == ST_RESULT_TOO_LARGE)
         snprintf(message, sizeof message, "the results of one map may take %d times --max-result-bytes", RESULTS_MAX);
     write_item_error(&call->unfinished, call->ended_by, message);
@@ -338,7 +343,8 @@ static enum status start(struct map_call *call)
 
     while (status == ST_OK && call->lanes_started < call->lane_count) {
         struct lane *lane = &call->lanes[call->lanes_started++];
-        /* Joined by commas, no items are longer than the body that they came from, but for the brackets around lines. */
+        /* Joined by commas, no items are longer than the body that they came from, but for the brackets around lines.
+         */
         *lane = (struct lane){ .call = call, .args = BUF_INIT(call->x->body_len + sizeof "[]") };
         if (!take_items(lane))
             break;
@@ -406,7 +412,8 @@ static void handle(struct exchange *x)
     struct json_slice *items;
     size_t item_count;
 
-    if (!compute_request_read(x, &request) || compute_refuse_unknown(x, params, "the args of a map's items are in the body") ||
+    if (!compute_request_read(x, &request) ||
+        compute_refuse_unknown(x, params, "the args of a map's items are in the body") ||
         !read_chunksize(x, &chunksize) || !map_items_read(x, &items, &item_count))
         return;
     struct map_call *call = call_new(x, &request, (size_t)chunksize, items, item_count);

@@ -1,8 +1,8 @@
 /* compute_request: see the header.
  *
- * Everything here runs before the process pool is asked or after it answered; nothing looks at the body, which only the worker
- * parses. What is wrong with the query is told in the same shape as what is wrong with the args: an entry in errors[], with
- * "parameter" to say which one, since a JSON Pointer cannot point into a query string. */
+ * Everything here runs before the process pool is asked or after it answered; nothing looks at the body, which only the
+ * worker parses. What is wrong with the query is told in the same shape as what is wrong with the args: an entry in
+ * errors[], with "parameter" to say which one, since a JSON Pointer cannot point into a query string. */
 #include "handlers/compute_request.h"
 
 #include <signal.h>
@@ -125,7 +125,8 @@ bool compute_request_read(struct exchange *x, struct compute_request *ret_reques
 {
     int task = task_find(x->path_arg);
     if (task < 0) {
-        exchange_problem(x, ST_UNKNOWN_TASK, "there is no task \"%.*s\"; GET /tasks lists them all", NAME_SHOWN_BYTES, x->path_arg);
+        exchange_problem(x, ST_UNKNOWN_TASK, "there is no task \"%.*s\"; GET /tasks lists them all", NAME_SHOWN_BYTES,
+                         x->path_arg);
         return false;
     }
     uint32_t timeout_ms;

@@ -1,5 +1,5 @@
-/* compute_request: what POST /compute/{task} and POST /compute/{task}/map have in common: the task, the deadline, how a bad
- * parameter is refused and how a job's end is told to people. */
+/* compute_request: what POST /compute/{task} and POST /compute/{task}/map have in common: the task, the deadline, how a
+ * bad parameter is refused and how a job's end is told to people. */
 #ifndef TWINPOOL_HANDLERS_COMPUTE_REQUEST_H
 #define TWINPOOL_HANDLERS_COMPUTE_REQUEST_H
 
@@ -15,29 +15,33 @@
 enum { EXPLANATION_BYTES = 256 };
 
 struct compute_request {
-    unsigned task;        /* index into task_table */
+    unsigned task; /* index into task_table */
     uint32_t timeout_ms;
     uint64_t deadline_ns; /* timeout_ms after the request's header was complete */
 };
 
-/* Reads the task from the path, and the deadline from the query's timeout_ms or Request-Timeout-Ms. Refuses a query with more
- * parameters than any task takes, and one that names a parameter twice. False: refused, and already answered. */
+/* Reads the task from the path, and the deadline from the query's timeout_ms or Request-Timeout-Ms. Refuses a query
+ * with more parameters than any task takes, and one that names a parameter twice. False: refused, and already answered.
+ */
 bool compute_request_read(struct exchange *x, struct compute_request *ret_request) NONNULL MUST_CHECK;
 
 /* A decimal number without sign or leading zeros, from `minimum` to `maximum`. */
-bool compute_parse_number(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *ret_number) NONNULL MUST_CHECK;
+bool compute_parse_number(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *ret_number)
+    NONNULL MUST_CHECK;
 
 /* Answers 422 with one entry in errors[]: what is wrong with the query parameter (NULL: with the body as a whole). */
 void compute_refuse(struct exchange *x, const char *parameter, const char *detail, ...) PRINTF_LIKE(3, 4)
     __attribute__((nonnull(1, 3)));
-/* Answers the first query parameter that is not in `known` (NULL-terminated) with 422, appending `advice`. True: there was one. */
+/* Answers the first query parameter that is not in `known` (NULL-terminated) with 422, appending `advice`. True: there
+ * was one. */
 bool compute_refuse_unknown(struct exchange *x, const char *const *known, const char *advice) NONNULL MUST_CHECK;
 /* Answers a refused submission. */
 void compute_refuse_submit(struct exchange *x, enum status status) NONNULL;
 
 /* One sentence for people on why the job failed; "" if the status' title says it all. */
 void compute_explain(const struct job *job, uint32_t timeout_ms, char ret_text[static EXPLANATION_BYTES]) NONNULL;
-/* {"queue_ms":…,"wall_ms":…,"cpu_ms":…,"max_rss_kib":…}; without the last two if its worker was killed or never had it. */
+/* {"queue_ms":…,"wall_ms":…,"cpu_ms":…,"max_rss_kib":…}; without the last two if its worker was killed or never had it.
+ */
 void compute_write_usage(struct buf *out, const struct job_usage *usage) NONNULL;
 
 #endif

@@ -1,7 +1,7 @@
 /* health: GET /healthz (the front end lives and answers) and GET /readyz (it should be sent work).
  *
- * /healthz says nothing about the workers on purpose: killing the service would not heal them, the supervisor does. It is also what
- * every other figure is measured against, so it does next to nothing. */
+ * /healthz says nothing about the workers on purpose: killing the service would not heal them, the supervisor does. It
+ * is also what every other figure is measured against, so it does next to nothing. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,8 +1,9 @@
 /* map_items: see the header.
  *
- * One pass of json_check (over the array, or over each line) so that the walk may trust the text, and one walk that notes where each
- * item begins and ends. What an item's args mean is the worker's business. The slices' array is sized before the walk: an item takes at
- * least two bytes with its separator, and no more are allowed than --map-max-items. */
+ * One pass of json_check (over the array, or over each line) so that the walk may trust the text, and one walk that
+ * notes where each item begins and ends. What an item's args mean is the worker's business. The slices' array is sized
+ * before the walk: an item takes at least two bytes with its separator, and no more are allowed than --map-max-items.
+ */
 #include "handlers/map_items.h"
 
 #include <stdlib.h>
@@ -100,8 +101,9 @@ static bool read_lines(struct exchange *x, struct item_list *list)
 static bool check_media_type(struct exchange *x)
 {
     if (x->media_type != MEDIA_JSON && x->media_type != MEDIA_NDJSON) {
-        exchange_problem(x, ST_UNSUPPORTED_MEDIA_TYPE, "a map is a JSON array of args, one for each item; send it with "
-                                                       "Content-Type: application/json (or as lines, application/x-ndjson)");
+        exchange_problem(x, ST_UNSUPPORTED_MEDIA_TYPE,
+                         "a map is a JSON array of args, one for each item; send it with "
+                         "Content-Type: application/json (or as lines, application/x-ndjson)");
         return false;
     }
     if (x->body_len == 0 && x->media_type == MEDIA_JSON) {

@@ -9,8 +9,9 @@
 #include "base/json_check.h"
 #include "handlers/handler.h"
 
-/* The body must be a JSON array, or NDJSON: one item a line, blank lines aside; it is checked in whole, its items are not parsed. True:
- * *ret_items points into the body and is the caller's to free(). False: refused, and already answered. */
+/* The body must be a JSON array, or NDJSON: one item a line, blank lines aside; it is checked in whole, its items are
+ * not parsed. True: *ret_items points into the body and is the caller's to free(). False: refused, and already
+ * answered. */
 bool map_items_read(struct exchange *x, struct json_slice **ret_items, size_t *ret_count) NONNULL MUST_CHECK;
 
 #endif

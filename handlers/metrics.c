@@ -1,8 +1,8 @@
 /* metrics: GET /metrics: the facts in the Prometheus text format, version 0.0.4.
  *
- * A table has the metrics that are one number; those with a label have a function each. Names follow the Prometheus conventions: base units
- * (seconds, bytes), `_total` for what only grows. Series by outcome appear with their first event, except for those that dashboards
- * divide by. */
+ * A table has the metrics that are one number; those with a label have a function each. Names follow the Prometheus
+ * conventions: base units (seconds, bytes), `_total` for what only grows. Series by outcome appear with their first
+ * event, except for those that dashboards divide by. */
 #include <stddef.h>
 #include <string.h>
 
@@ -33,38 +33,49 @@ static const struct metric metrics[] = {
     { "twinpool_uptime_seconds", "Time since the front end started.", GAUGE, NANOSECONDS, FIELD(server.uptime_ns) },
     { "twinpool_loops", "Event loops of the front end.", GAUGE, PLAIN, FIELD(server.loops) },
     { "twinpool_connections", "Client connections open now.", GAUGE, PLAIN, FIELD(server.connections) },
-    { "twinpool_connections_accepted_total", "Client connections accepted.", COUNTER, PLAIN, FIELD(server.connections_accepted) },
+    { "twinpool_connections_accepted_total", "Client connections accepted.", COUNTER, PLAIN,
+      FIELD(server.connections_accepted) },
     { "twinpool_connections_refused_total", "Client connections refused: over the limit.", COUNTER, PLAIN,
       FIELD(server.connections_refused) },
-    { "twinpool_requests_received_total", "Requests whose header was complete.", COUNTER, PLAIN, FIELD(server.requests) },
+    { "twinpool_requests_received_total", "Requests whose header was complete.", COUNTER, PLAIN,
+      FIELD(server.requests) },
     { "twinpool_requests_in_flight", "Requests not answered yet.", GAUGE, PLAIN, FIELD(server.requests_in_flight) },
 
     { "twinpool_workers", "Worker processes wanted.", GAUGE, PLAIN, FIELD(compute.workers) },
     { "twinpool_workers_ready", "Worker processes that can take a job.", GAUGE, PLAIN, FIELD(compute.workers_ready) },
     { "twinpool_jobs_running", "Compute jobs running now.", GAUGE, PLAIN, FIELD(compute.running) },
     { "twinpool_queue_jobs", "Compute jobs accepted and not started.", GAUGE, PLAIN, FIELD(compute.queued) },
-    { "twinpool_queue_jobs_limit", "Compute jobs that may wait (--queue-max).", GAUGE, PLAIN, FIELD(compute.queue_max) },
-    { "twinpool_jobs_held_bytes", "Args and payloads of the compute jobs not ended.", GAUGE, PLAIN, FIELD(compute.held_bytes) },
-    { "twinpool_job_duration_mean_seconds", "Moving average of the jobs' wall time.", GAUGE, NANOSECONDS, FIELD(compute.mean_wall_ns) },
+    { "twinpool_queue_jobs_limit", "Compute jobs that may wait (--queue-max).", GAUGE, PLAIN,
+      FIELD(compute.queue_max) },
+    { "twinpool_jobs_held_bytes", "Args and payloads of the compute jobs not ended.", GAUGE, PLAIN,
+      FIELD(compute.held_bytes) },
+    { "twinpool_job_duration_mean_seconds", "Moving average of the jobs' wall time.", GAUGE, NANOSECONDS,
+      FIELD(compute.mean_wall_ns) },
     { "twinpool_jobs_submitted_total", "Compute jobs accepted.", COUNTER, PLAIN, FIELD(compute.submitted) },
-    { "twinpool_jobs_refused_total", "Compute jobs refused: the queue was full.", COUNTER, PLAIN, FIELD(compute.refused) },
-    { "twinpool_jobs_requeued_total", "Compute jobs run again after their worker died.", COUNTER, PLAIN, FIELD(compute.requeued) },
+    { "twinpool_jobs_refused_total", "Compute jobs refused: the queue was full.", COUNTER, PLAIN,
+      FIELD(compute.refused) },
+    { "twinpool_jobs_requeued_total", "Compute jobs run again after their worker died.", COUNTER, PLAIN,
+      FIELD(compute.requeued) },
     { "twinpool_jobs_stolen_total", "Compute jobs taken back from a busy worker for an idle one.", COUNTER, PLAIN,
       FIELD(compute.stolen) },
-    { "twinpool_worker_crashes_total", "Worker processes that died without being told to.", COUNTER, PLAIN, FIELD(compute.crashes) },
-    { "twinpool_worker_kills_total", "Worker processes killed: deadline passed, client gone or no answer.", COUNTER, PLAIN,
-      FIELD(compute.kills) },
+    { "twinpool_worker_crashes_total", "Worker processes that died without being told to.", COUNTER, PLAIN,
+      FIELD(compute.crashes) },
+    { "twinpool_worker_kills_total", "Worker processes killed: deadline passed, client gone or no answer.", COUNTER,
+      PLAIN, FIELD(compute.kills) },
 
     { "twinpool_io_threads", "Threads of the fetch pool.", GAUGE, PLAIN, FIELD(fetch.threads) },
     { "twinpool_fetch_calls_total", "Fetch calls, each of one or many URLs.", COUNTER, PLAIN, FIELD(fetch.calls) },
     { "twinpool_fetch_started_total", "URLs whose fetching began.", COUNTER, PLAIN, FIELD(fetch.urls_started) },
     { "twinpool_fetch_in_flight", "URLs being fetched now.", GAUGE, PLAIN, FIELD(fetch.in_flight) },
     { "twinpool_fetch_queued", "URLs accepted and not begun.", GAUGE, PLAIN, FIELD(fetch.queued) },
-    { "twinpool_fetch_received_bytes_total", "Bytes received from origins.", COUNTER, PLAIN, FIELD(fetch.bytes_received) },
-    { "twinpool_fetch_connections_opened_total", "Connections to origins opened.", COUNTER, PLAIN, FIELD(fetch.connections_opened) },
+    { "twinpool_fetch_received_bytes_total", "Bytes received from origins.", COUNTER, PLAIN,
+      FIELD(fetch.bytes_received) },
+    { "twinpool_fetch_connections_opened_total", "Connections to origins opened.", COUNTER, PLAIN,
+      FIELD(fetch.connections_opened) },
     { "twinpool_fetch_connections_reused_total", "Fetches over a connection kept from an earlier one.", COUNTER, PLAIN,
       FIELD(fetch.connections_reused) },
-    { "twinpool_fetch_blocked_total", "Connections refused by the egress policy.", COUNTER, PLAIN, FIELD(fetch.blocked) },
+    { "twinpool_fetch_blocked_total", "Connections refused by the egress policy.", COUNTER, PLAIN,
+      FIELD(fetch.blocked) },
 };
 
 static uint64_t read_field(const struct facts *facts, const struct metric *metric)

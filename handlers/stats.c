@@ -1,4 +1,5 @@
-/* stats: GET /stats: the facts as JSON for people, and the workers one by one, so that someone can kill one and watch. */
+/* stats: GET /stats: the facts as JSON for people, and the workers one by one, so that someone can kill one and watch.
+ */
 #include <unistd.h>
 
 #include "base/clock.h"

@@ -1,7 +1,8 @@
 /* tasks: GET /tasks: what can be computed, and the JSON Schema of each task's args.
  *
- * The document never changes, so it is written on the first request and kept for good. Two loops may write it at the same time; the
- * first to be done wins. An answer is a copy: at a few KiB that costs less than a second way to answer would. */
+ * The document never changes, so it is written on the first request and kept for good. Two loops may write it at the
+ * same time; the first to be done wins. An answer is a copy: at a few KiB that costs less than a second way to answer
+ * would. */
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>

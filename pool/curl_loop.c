@@ -147,7 +147,7 @@ void curl_loop_adopt(struct curl_loop *loop, CURL *easy)
     curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, loop);
 }
 
-static void run_timer(struct curl_loop *loop)
+void curl_loop_run_due(struct curl_loop *loop)
 {
     int running;
     if (loop->timer_due_ns > clock_now_ns())
@@ -182,16 +182,14 @@ static void run_event(struct curl_loop *loop, int fd, uint32_t events)
     curl_multi_socket_action(loop->multi, fd, what, &running);
 }
 
-void curl_loop_run(struct curl_loop *loop, bool may_sleep, void (*on_awake)(void *user), void *user)
+void curl_loop_wait(struct curl_loop *loop, bool may_sleep, void (*on_awake)(void *user), void *user)
 {
     struct epoll_event events[EVENTS_PER_WAIT];
-    run_timer(loop);
     int count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, may_sleep ? milliseconds_to_timer(loop) : 0);
     on_awake(user);
     for (int i = 0; i < count; i++)
         if (events[i].data.fd != loop->wake_fd)
             run_event(loop, events[i].data.fd, events[i].events);
-    run_timer(loop);
 }
 
 void curl_loop_wake(const struct curl_loop *loop)

@@ -28,9 +28,13 @@ void curl_loop_done(struct curl_loop *loop) NONNULL; /* every easy handle must h
 void curl_loop_adopt(struct curl_loop *loop, CURL *easy) NONNULL;
 curl_socket_t curl_loop_open_socket(struct curl_loop *loop, const struct curl_sockaddr *address) NONNULL;
 
-/* Runs what is due, sleeps until a socket, libcurl's timer or a wake-up (not at all unless may_sleep), and runs what that brought.
+/* Runs what libcurl's timer is due for: also what was added to the multi handle since. Transfers can complete in it, so ask
+ * curl_multi_info_read() before sleeping. */
+void curl_loop_run_due(struct curl_loop *loop) NONNULL;
+
+/* Sleeps until a socket, the timer or a wake-up (not at all unless may_sleep), and runs what the sockets brought.
  * `on_awake(user)` is called as soon as the sleep is over. */
-void curl_loop_run(struct curl_loop *loop, bool may_sleep, void (*on_awake)(void *user), void *user)
+void curl_loop_wait(struct curl_loop *loop, bool may_sleep, void (*on_awake)(void *user), void *user)
     __attribute__((nonnull(1, 3)));
 
 void curl_loop_wake(const struct curl_loop *loop) NONNULL; /* from any thread */

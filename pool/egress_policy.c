@@ -97,13 +97,12 @@ static const char *find_rule(const struct rule *rules, size_t count, const uint8
     return NULL;
 }
 
-static const char *judge_ipv4(const struct egress_policy *policy, const uint8_t octets[4])
+/* Without the allow list, which names addresses and not what a gateway may turn other addresses into. */
+static const char *judge_embedded_ipv4(const uint8_t octets[4])
 {
     uint8_t address[16];
     memcpy(address, mapped_prefix, 12);
     memcpy(address + 12, octets, 4);
-    if (is_allowed(policy, address))
-        return NULL;
     return find_rule(ipv4_refused, ARRAY_LEN(ipv4_refused), address);
 }
 
@@ -113,36 +112,36 @@ static bool is_isatap(const uint8_t address[16])
     return (address[8] & 0xfd) == 0 && address[9] == 0 && address[10] == 0x5e && address[11] == 0xfe;
 }
 
-static const char *judge_ipv6(const struct egress_policy *policy, const uint8_t address[16])
+static const char *judge(const struct egress_policy *policy, const uint8_t address[16])
 {
-    if (is_ipv4(address))
-        return judge_ipv4(policy, address + 12);
     if (is_allowed(policy, address))
         return NULL;
-    if (within(address, nat64_prefix, EMBEDDED_BITS))
-        return judge_ipv4(policy, address + 12);
+    if (is_ipv4(address) || within(address, nat64_prefix, EMBEDDED_BITS))
+        return judge_embedded_ipv4(address + 12);
     const char *rule = find_rule(ipv6_refused, ARRAY_LEN(ipv6_refused), address);
     if (rule)
         return rule;
     if (!within(address, global_unicast, GLOBAL_UNICAST_BITS))
         return "not global unicast (outside 2000::/3)";
-    return is_isatap(address) ? judge_ipv4(policy, address + 12) : NULL;
+    return is_isatap(address) ? judge_embedded_ipv4(address + 12) : NULL;
 }
 
 const char *egress_policy_refuses(const struct egress_policy *policy, const struct sockaddr *address, socklen_t len)
 {
     /* Copied, because callers' buffers need not be aligned for the specific types. */
+    uint8_t bytes[16];
     if (address->sa_family == AF_INET && len >= sizeof(struct sockaddr_in)) {
         struct sockaddr_in in;
         memcpy(&in, address, sizeof in);
-        uint8_t octets[4];
-        memcpy(octets, &in.sin_addr, sizeof octets);
-        return judge_ipv4(policy, octets);
+        memcpy(bytes, mapped_prefix, 12);
+        memcpy(bytes + 12, &in.sin_addr, 4);
+        return judge(policy, bytes);
     }
     if (address->sa_family == AF_INET6 && len >= sizeof(struct sockaddr_in6)) {
         struct sockaddr_in6 in6;
         memcpy(&in6, address, sizeof in6);
-        return judge_ipv6(policy, in6.sin6_addr.s6_addr);
+        memcpy(bytes, in6.sin6_addr.s6_addr, sizeof bytes);
+        return judge(policy, bytes);
     }
     return "not an internet address";
 }

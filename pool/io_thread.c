@@ -125,7 +125,9 @@ static void *run(void *user)
             next = TAILQ_NEXT(job, link); /* finishing moves it to another list */
             start(thread, job);
         }
-        curl_loop_run(&thread->loop, !has_work, note_awake, thread);
+        curl_loop_run_due(&thread->loop);
+        harvest(thread);
+        curl_loop_wait(&thread->loop, !has_work && TAILQ_EMPTY(&thread->finished), note_awake, thread);
         harvest(thread);
     }
     return NULL;

@@ -84,6 +84,7 @@ static void end_job(struct process_pool *pool, struct job *job, enum status stat
     job->status = status;
     job->state = JOB_ENDED;
     pool->held_bytes -= job_bytes(job);
+    pool->admitted -= job->is_admitted;
     pool->stats.ended_by_status[status]++;
     if (job->usage.queue_ns == 0)
         job->usage.queue_ns = clock_now_ns() - job->accepted_ns;
@@ -94,11 +95,11 @@ static void end_job(struct process_pool *pool, struct job *job, enum status stat
 }
 
 /* Copies result bytes out of a slot that no one writes to any more below `len`. */
-static bool copy_result(const struct process_pool *pool, const struct worker_entry *worker, unsigned slot, struct job *job, size_t len)
+static bool copy_result(const struct worker_entry *worker, unsigned slot, struct job *job, size_t len)
 {
     const struct slot *from = &worker->mailbox->slots[slot];
     bool is_spilled = atomic_load_explicit(&from->result.is_spilled, memory_order_acquire) != 0;
-    if (len > (is_spilled ? worker->spill.region_bytes : MAILBOX_INLINE_BYTES) || len > pool->config.result_max + MAILBOX_INLINE_BYTES)
+    if (len > (is_spilled ? worker->spill.region_bytes : MAILBOX_INLINE_BYTES))
         return false;
     char *copy = malloc(len + 1);
     if (copy == NULL)
@@ -116,14 +117,14 @@ static bool copy_result(const struct process_pool *pool, const struct worker_ent
 }
 
 /* The finished items of a chunk that will not be finished. */
-static void keep_progress(const struct process_pool *pool, const struct worker_entry *worker, unsigned slot, struct job *job)
+static void keep_progress(const struct worker_entry *worker, unsigned slot, struct job *job)
 {
     if (job->items == 0)
         return;
     struct slot_result *result = &worker->mailbox->slots[slot].result;
     uint64_t progress = atomic_load_explicit(&result->progress, memory_order_acquire);
     unsigned items = (unsigned)(progress >> 32);
-    if (items == 0 || items > job->items || !copy_result(pool, worker, slot, job, (uint32_t)progress))
+    if (items == 0 || items > job->items || !copy_result(worker, slot, job, (uint32_t)progress))
         return;
     unsigned failed = atomic_load_explicit(&result->failed_items, memory_order_relaxed);
     job->items_done = items;
@@ -141,34 +142,36 @@ static void free_slot(struct worker_entry *worker, unsigned slot)
 }
 
 /* A DONE slot: its job ends as the worker says, within what a worker may say. */
+static enum status take_result(const struct worker_entry *worker, unsigned slot, struct job *job)
+{
+    struct slot_result *result = &worker->mailbox->slots[slot].result;
+    uint32_t status = result->status, length = result->length;
+    size_t detail_len = strnlen(result->detail, MAILBOX_DETAIL_BYTES);
+    if (status >= STATUS_COUNT)
+        return ST_WORKER_PROTOCOL;
+    if (status != ST_OK && utf8_valid(result->detail, detail_len))
+        set_detail(job, result->detail, detail_len);
+    if (job->items > 0)
+        keep_progress(worker, slot, job);
+    else if (!copy_result(worker, slot, job, length))
+        return ST_WORKER_PROTOCOL;
+    return job->items > 0 && status == ST_OK && job->items_done != job->items ? ST_WORKER_PROTOCOL : (enum status)status;
+}
+
 static void collect_slot(struct process_pool *pool, struct worker_entry *worker, unsigned slot)
 {
     struct job *job = worker->jobs[slot];
     struct slot_result *result = &worker->mailbox->slots[slot].result;
     if (job != NULL) {
-        uint32_t status = result->status, length = result->length;
-        job->attempts++;
+        job->attempts += atomic_load_explicit(&result->is_started, memory_order_relaxed) != 0 ? 1 : 0;
         job->usage.queue_ns = result->started_ns > job->accepted_ns ? result->started_ns - job->accepted_ns : 1;
         job->usage.wall_ns = result->finished_ns > result->started_ns ? result->finished_ns - result->started_ns : 0;
         job->usage.cpu_ns = result->cpu_ns;
         job->usage.max_rss_kib = result->max_rss_kib;
-        if (status >= STATUS_COUNT || !copy_result(pool, worker, slot, job, length)) {
-            end_job(pool, job, ST_WORKER_PROTOCOL);
-        } else {
-            const char *detail = result->detail;
-            size_t detail_len = strnlen(detail, MAILBOX_DETAIL_BYTES);
-            if (status != ST_OK && utf8_valid(detail, detail_len))
-                set_detail(job, detail, detail_len);
-            if (job->items > 0 && status == ST_OK) {
-                unsigned failed = atomic_load_explicit(&result->failed_items, memory_order_relaxed);
-                job->items_done = job->items;
-                job->items_failed = failed <= job->items ? failed : job->items;
-            }
-            int64_t change_ns = ((int64_t)job->usage.wall_ns - (int64_t)pool->stats.mean_wall_ns) / 16;
-            pool->stats.mean_wall_ns = (uint64_t)((int64_t)pool->stats.mean_wall_ns + change_ns);
-            end_job(pool, job, (enum status)status);
-        }
+        int64_t change_ns = ((int64_t)job->usage.wall_ns - (int64_t)pool->stats.mean_wall_ns) / 16;
+        pool->stats.mean_wall_ns = (uint64_t)((int64_t)pool->stats.mean_wall_ns + change_ns);
         pool->stats.completed++;
+        end_job(pool, job, take_result(worker, slot, job));
     }
     worker->jobs_done++;
     free_slot(worker, slot);
@@ -394,7 +397,7 @@ static void settle(struct process_pool *pool, struct worker_entry *worker, unsig
             enqueue_front(pool, job);
             return;
         }
-        keep_progress(pool, worker, slot, job);
+        keep_progress(worker, slot, job);
         job->signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
         end_job(pool, job, ST_WORKER_CRASHED);
     }
@@ -468,6 +471,7 @@ enum status process_pool_submit(struct process_pool *pool, struct job *job)
     size_t waiting = pool->queued;
     for (unsigned i = 0; i < pool->config.workers; i++)
         waiting += pool->workers[i].used > 1 ? pool->workers[i].used - 1 : 0;
+    waiting -= waiting < pool->admitted ? waiting : pool->admitted; /* their maps were counted once */
     bool is_full = waiting >= pool->config.queue_max && least_busy(pool, 1) < 0;
     bool is_too_big = pool->held_bytes > 0 && pool->held_bytes + bytes > pool->config.queue_max_bytes;
     if (!job->is_admitted && (is_full || is_too_big)) {
@@ -486,6 +490,7 @@ enum status process_pool_submit(struct process_pool *pool, struct job *job)
     job->state = JOB_QUEUED;
     list_append(&pool->queue, job);
     pool->queued++;
+    pool->admitted += job->is_admitted;
     pool->held_bytes += bytes;
     pool->stats.submitted++;
     dispatch(pool);
@@ -513,7 +518,7 @@ void process_pool_cancel(struct process_pool *pool, struct job *job, enum status
                     job->usage.queue_ns = started_ns - job->accepted_ns;
                 job->usage.wall_ns = clock_now_ns() - started_ns;
             }
-            keep_progress(pool, worker, slot, job);
+            keep_progress(worker, slot, job);
             worker->jobs[slot] = NULL; /* the slot stays in use until the worker was reaped */
             end_job(pool, job, why);
         } /* else it is DONE: the next collect ends it with its result */

@@ -35,6 +35,7 @@ struct process_pool {
     struct process_pool_config config;
     pthread_mutex_t lock; /* guards everything below */
     struct job_list queue;
+    size_t admitted; /* jobs not ended that are exempt from the bound */
     size_t queued;
     size_t held_bytes; /* args and payloads of all jobs that have not ended */
     uint32_t next_sequence;

@@ -24,6 +24,8 @@
 #include "base/json_write.h"
 #include "tasks/task.h"
 
+enum { PROBLEMS_MAX_BYTES = 12 * 1024, ITEM_EXTRA_BYTES = MAILBOX_INLINE_BYTES };
+
 /* ---- running a job ---------------------------------------------------------------------------------------------- */
 
 struct request_view {
@@ -64,14 +66,16 @@ static enum status run_one(const struct slot_request *request, const char *args,
     const struct task *task = task_table[request->task];
     struct task_input input = { .payload = view->payload, .payload_len = request->payload_len };
     void *storage = NULL;
+    size_t result_max = out->max;
+    if (out->max < PROBLEMS_MAX_BYTES) /* what is wrong with the args is told whatever a result may be */
+        out->max = PROBLEMS_MAX_BYTES;
     enum status status = task_parse_args(task, request->form, args, args_len, request->has_payload, &input, &storage, out);
+    out->max = result_max;
     if (status != ST_OK)
         return status;
     status = task->run(&input, out, ret_detail);
     free(storage);
-    if (status == ST_OK && out->failed)
-        status = out->len < out->max ? ST_MEMORY_LIMIT : ST_RESULT_TOO_LARGE;
-    return status;
+    return status == ST_OK && out->failed ? ST_RESULT_TOO_LARGE : status;
 }
 
 /* Puts `len` bytes behind the `at` bytes of result that are there already; what outgrows the slot moves to the spill file. */
@@ -109,28 +113,25 @@ static enum status run_single(struct slot *slot, unsigned index, const struct sp
     return status;
 }
 
-/* `{"error":{…}}` in place of what the failed item left in `item`. */
-static void render_item_error(struct buf *item, enum status status, const char *detail)
+/* Appends `{"error":{…}}`; `left` is what the failed item left: the problems with its args, or nothing of use. */
+static void render_item_error(struct buf *item, enum status status, const char *detail, const struct buf *left)
 {
-    size_t problems_len;
-    char *problems = buf_take(item, &problems_len);
     buf_lit(item, "{\"error\":{\"code\":");
     json_text(item, status_code(status));
     buf_lit(item, ",\"message\":");
     json_text(item, detail[0] != '\0' ? detail : status_title(status));
-    if (problems_len > 0 && (status == ST_INVALID_ARGS || status == ST_INVALID_JSON)) {
+    if (left->len > 0 && (status == ST_INVALID_ARGS || status == ST_INVALID_JSON)) {
         buf_lit(item, ",\"errors\":");
-        buf_append(item, problems, problems_len);
+        buf_append(item, left->data, left->len);
     }
     buf_lit(item, "}}");
-    free(problems);
 }
 
 /* A chunk of a map: each item stands alone; the chunk fails only if its array is not what the front end promised. */
 static enum status run_chunk(struct slot *slot, unsigned index, const struct spill *spill, const struct request_view *view)
 {
     struct slot_request *request = &slot->request;
-    struct buf item = BUF_INIT(request->result_max + 4096);
+    struct buf item = BUF_INIT(request->result_max + ITEM_EXTRA_BYTES);
     struct buf value = BUF_INIT(request->result_max);
     uint64_t length = 0;
     uint32_t items = 0, failed = 0;
@@ -144,16 +145,15 @@ static enum status run_chunk(struct slot *slot, unsigned index, const struct spi
         enum status item_status = run_one(request, args.at, args.len, view, &value, &detail);
         if (items > 0)
             buf_byte(&item, ',');
-        if (item_status == ST_OK)
+        if (item_status == ST_OK) {
             buf_lit(&item, "{\"result\":");
-        else
-            render_item_error(&value, item_status, detail);
-        if (value.len > 0)
-            buf_append(&item, value.data, value.len);
-        if (item_status == ST_OK)
+            if (value.len > 0)
+                buf_append(&item, value.data, value.len);
             buf_byte(&item, '}');
-        else
+        } else {
+            render_item_error(&item, item_status, detail, &value);
             failed++;
+        }
         if (item.failed || length + item.len > spill->region_bytes)
             status = ST_RESULT_TOO_LARGE;
         else if (!put_result(slot, index, spill, length, item.data, item.len))

@@ -11,6 +11,8 @@
 
 BUILD ?= build
 CFLAGS ?= -O2 -g
+# Not probed: their packages may come after the first build.
+TEST_LIBRARIES := -lcmocka -lz -lm
 ifeq ($(origin CC),default)
 CC := gcc
 endif
@@ -67,14 +69,13 @@ $(BUILD)/libsupport.a: $(SUPPORT_SOURCES:%.c=$(BUILD)/obj/%.o) $(BUILD)/sources
 $(BUILD)/twinpool: $(BUILD)/obj/service/main.o $(BUILD)/libtwinpool.a
 	$(call show,LD,$(LINK) -o $@ $^ $(LIBRARIES))
 
-$(BUILD)/tests/% $(BUILD)/bench/%: LIBRARIES += $(TEST_LIBRARIES)
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libsupport.a $(BUILD)/libtwinpool.a
 	@mkdir -p $(@D)
-	$(call show,LD,$(LINK) -o $@ $^ $(LIBRARIES))
+	$(call show,LD,$(LINK) -o $@ $^ $(LIBRARIES) $(TEST_LIBRARIES))
 
 $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/libsupport.a $(BUILD)/libtwinpool.a
 	@mkdir -p $(@D)
-	$(call show,LD,$(LINK) -o $@ $^ $(LIBRARIES))
+	$(call show,LD,$(LINK) -o $@ $^ $(LIBRARIES) $(TEST_LIBRARIES))
 
 $(BUILD)/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/libtwinpool.a
 	$(call show,LD,$(LINK) -fsanitize=fuzzer -o $@ $^ $(LIBRARIES))

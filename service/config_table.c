@@ -23,7 +23,8 @@
 #define FETCH                  .group = CONFIG_GROUP_FETCH
 #define LOGGING                .group = CONFIG_GROUP_LOGGING
 
-/* clang-format off: one option, one row */
+/* One option, one row. */
+/* clang-format off */
 const struct config_option config_options[] = {
     { SERVICE, FIELD(listen), .kind = CONFIG_KIND_LISTEN, .initial = "127.0.0.1:8080",
       .help = "address to serve on: numeric, [ADDR] for IPv6; port 0 picks a free one, which the log names" },
@@ -33,8 +34,10 @@ const struct config_option config_options[] = {
       .help = "clients connected at once; fewer if the limit of open files is lower" },
     { SERVICE, FIELD(max_header_bytes), BYTES(256, 64 * KIB, "16k"),
       .help = "request line and header fields of one request (431 beyond)" },
-    { SERVICE, FIELD(max_url_bytes), BYTES(64, 64 * KIB, "8k"), .help = "request target: path and query (414 beyond)" },
-    { SERVICE, FIELD(max_body_bytes), BYTES(1, GIB, "8m"), .help = "request body (413 beyond)" },
+    { SERVICE, FIELD(max_url_bytes), BYTES(64, 64 * KIB, "8k"),
+      .help = "request target: path and query (414 beyond)" },
+    { SERVICE, FIELD(max_body_bytes), BYTES(1, GIB, "8m"),
+      .help = "request body (413 beyond)" },
     { SERVICE, FIELD(header_timeout_ms), MS(1, HOUR, "10000"),
       .help = "from a request's first byte to the end of its header" },
     { SERVICE, FIELD(body_timeout_ms), MS(1, HOUR, "30000"),
@@ -44,8 +47,7 @@ const struct config_option config_options[] = {
     { SERVICE, FIELD(idle_timeout_ms), MS(1, HOUR, "75000"),
       .help = "a kept-alive connection without a request is closed" },
     { SERVICE, FIELD(drain_delay_ms), MS(0, HOUR, "0"),
-      .help =
-          "after SIGTERM, time in which /readyz says 503 but work is still accepted, for load balancers to notice" },
+      .help = "after SIGTERM, time in which /readyz says 503 but work is still accepted, for load balancers to notice" },
     { SERVICE, FIELD(grace_ms), MS(0, HOUR, "25000"),
       .help = "after SIGTERM and the drain delay, time for the work in flight" },
 
@@ -59,23 +61,29 @@ const struct config_option config_options[] = {
       .help = "deadline of a job that names none, from its arrival, waiting included" },
     { COMPUTE, FIELD(compute_timeout_max_ms), MS(1, DAY, "300000"),
       .help = "longest deadline that a request may ask for" },
-    { COMPUTE, FIELD(max_result_bytes), BYTES(64, GIB, "8m"), .help = "result of one job" },
-    { COMPUTE, FIELD(map_max_items), COUNT(1, 10000000, "100000"), .help = "items of one map" },
+    { COMPUTE, FIELD(max_result_bytes), BYTES(64, GIB, "8m"),
+      .help = "result of one job" },
+    { COMPUTE, FIELD(map_max_items), COUNT(1, 10000000, "100000"),
+      .help = "items of one map" },
     { COMPUTE, FIELD(worker_nice), COUNT(0, 19, "10"),
       .help = "how much the workers give way to the front end when CPUs are short (see nice(1))" },
 
-    { FETCH, FIELD(io_threads), COUNT(1, 64, "2"), .help = "threads that fetch; each holds thousands of transfers" },
+    { FETCH, FIELD(io_threads), COUNT(1, 64, "2"),
+      .help = "threads that fetch; each holds thousands of transfers" },
     { FETCH, FIELD(fetch_allow), .kind = CONFIG_KIND_CIDRS, .initial = "",
-      .help =
-          "networks that may be fetched from although they are special (loopback, private, link-local and others)" },
+      .help = "networks that may be fetched from although they are special (loopback, private, link-local and others)" },
     { FETCH, FIELD(fetch_timeout_ms), MS(1, HOUR, "15000"),
       .help = "time for one URL, redirects included, when the request names none" },
-    { FETCH, FIELD(fetch_timeout_max_ms), MS(1, HOUR, "60000"), .help = "longest time that a request may ask for" },
+    { FETCH, FIELD(fetch_timeout_max_ms), MS(1, HOUR, "60000"),
+      .help = "longest time that a request may ask for" },
     { FETCH, FIELD(fetch_connect_timeout_ms), MS(1, HOUR, "3000"),
       .help = "time for name look-up, connection and TLS" },
-    { FETCH, FIELD(fetch_per_host), COUNT(0, 100000, "100"), .help = "transfers with one host at once; 0: no limit" },
-    { FETCH, FIELD(fetch_max_urls), COUNT(1, 1000000, "10000"), .help = "URLs in one request" },
-    { FETCH, FIELD(fetch_inflight_max), COUNT(1, 100000, "5000"), .help = "transfers at once" },
+    { FETCH, FIELD(fetch_per_host), COUNT(0, 100000, "100"),
+      .help = "transfers with one host at once; 0: no limit" },
+    { FETCH, FIELD(fetch_max_urls), COUNT(1, 1000000, "10000"),
+      .help = "URLs in one request" },
+    { FETCH, FIELD(fetch_inflight_max), COUNT(1, 100000, "5000"),
+      .help = "transfers at once" },
     { FETCH, FIELD(fetch_queue_max), COUNT(1, 10000000, "20000"),
       .help = "URLs that were accepted and are not finished (503 beyond)" },
     { FETCH, FIELD(fetch_max_body_bytes), BYTES(1, GIB, "5m"),

@@ -281,14 +281,19 @@ size_t http_guard_feed(struct http_guard *guard, const struct http_guard_limits 
 {
     const uint8_t *const start = (const uint8_t *)bytes, *const end = start + len;
     const uint8_t *at = start, *good_end = start;
+    uint64_t good_requests = guard->requests;
     if (guard->phase == HTTP_GUARD_REFUSED)
         return 0;
     while (at < end) {
         at = read_some(guard, limits, at, end);
-        if (at == NULL)
+        if (at == NULL) {
+            guard->requests = good_requests;
             return (size_t)(good_end - start);
-        if (guard->phase == HTTP_GUARD_IDLE)
+        }
+        if (guard->phase == HTTP_GUARD_IDLE && guard->empty_lines == 0) {
             good_end = at;
+            good_requests = guard->requests;
+        }
     }
     return len;
 }

@@ -51,7 +51,7 @@ struct http_guard {
     enum http_guard_phase phase;
     enum status refusal; /* of HTTP_GUARD_REFUSED: what to answer */
     const char *reason;  /* of HTTP_GUARD_REFUSED: static text for people */
-    uint64_t requests;   /* whose header is complete */
+    uint64_t requests;   /* whose header is complete and was passed on */
     /* Private to http_guard*.c from here on. */
     uint64_t body_left; /* bytes of the body or chunk still to come */
     uint64_t number;    /* port, escape or chunk size being read */
@@ -66,9 +66,9 @@ struct http_guard {
 void http_guard_init(struct http_guard *guard) NONNULL;
 
 /* Reads bytes[0..len). Returns how many may be passed on: `len`, or fewer if a violation was found; then phase is
- * HTTP_GUARD_REFUSED, and the returned prefix ends where the last request that was still good ended (with the empty
- * lines after it) or, if the offending request began in an earlier call, is 0 bytes of it. So a good request that came
- * before a bad one in the same bytes is still served. `limits` must not change during a connection. */
+ * HTTP_GUARD_REFUSED, and the returned prefix ends where the last good request in these bytes ended; it is 0 if none
+ * ended here. So a good request that came before a bad one in the same bytes is still served, and 0 means that nothing
+ * is left to wait for. `limits` must not change during a connection. */
 size_t http_guard_feed(struct http_guard *guard, const struct http_guard_limits *limits, const char *bytes, size_t len)
     NONNULL MUST_CHECK;
 

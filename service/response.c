@@ -13,7 +13,7 @@
 #include "base/json_write.h"
 #include "service/server.h"
 
-enum { PROBLEM_MAX = 64 * 1024, RETRY_AFTER_SECONDS = 1 };
+enum { PROBLEM_MAX = 64 * 1024, RETRY_AFTER_SECONDS = 1, JOINED_MAX_BYTES = 64 * 1024, SEGMENT_BLOCK_BYTES = 128 * 1024 };
 
 #define PROBLEM_TYPE "application/problem+json"
 
@@ -83,20 +83,78 @@ void exchange_answer_buf(struct exchange *x, unsigned http_status, const char *c
     exchange_answer(x, http_status, content_type, bytes, len);
 }
 
+/* libmicrohttpd 0.9.75 copies a list of pieces into the connection's memory pool and aborts the process if it does not fit, so the pieces are handed over
+ * through a reader, a block at a time: a batch of any size is never in memory twice. */
+struct segment_reader {
+    void (*release)(void *owner);
+    void *owner;
+    size_t next, offset, count; /* in segments */
+    struct segment segments[];
+};
+
+static ssize_t read_segments(void *cls, uint64_t position, char *buffer, size_t len)
+{
+    struct segment_reader *reader = cls;
+    size_t filled = 0;
+    (void)position; /* libmicrohttpd reads a response once, from its start */
+    while (filled < len && reader->next < reader->count) {
+        const struct segment *segment = &reader->segments[reader->next];
+        size_t part = segment->len - reader->offset < len - filled ? segment->len - reader->offset : len - filled;
+        memcpy(buffer + filled, (const char *)segment->at + reader->offset, part);
+        filled += part;
+        reader->offset += part;
+        if (reader->offset == segment->len) {
+            reader->offset = 0;
+            reader->next++;
+        }
+    }
+    return filled > 0 ? (ssize_t)filled : MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+static void free_segments(void *cls)
+{
+    struct segment_reader *reader = cls;
+    reader->release(reader->owner);
+    free(reader);
+}
+
+static struct MHD_Response *from_segments(const struct segment *segments, size_t count, size_t total, void (*release)(void *owner), void *owner)
+{
+    struct segment_reader *reader = malloc(sizeof *reader + count * sizeof *segments);
+    if (reader == NULL) {
+        release(owner);
+        return NULL;
+    }
+    *reader = (struct segment_reader){ .release = release, .owner = owner, .count = count };
+    memcpy(reader->segments, segments, count * sizeof *segments);
+    struct MHD_Response *response = MHD_create_response_from_callback(total, SEGMENT_BLOCK_BYTES, read_segments, reader, free_segments);
+    if (response == NULL)
+        free_segments(reader);
+    return response;
+}
+
+/* A small answer in one piece goes out with its header in one system call. */
+static struct MHD_Response *from_joined_segments(const struct segment *segments, size_t count, size_t total, void (*release)(void *owner), void *owner)
+{
+    char *body = malloc(total > 0 ? total : 1);
+    size_t filled = 0;
+    for (size_t i = 0; body != NULL && i < count; i++) {
+        memcpy(body + filled, segments[i].at, segments[i].len);
+        filled += segments[i].len;
+    }
+    release(owner);
+    return body != NULL ? from_memory(body, total, MHD_RESPMEM_MUST_FREE) : NULL;
+}
+
 void exchange_answer_segments(struct exchange *x, unsigned http_status, const char *content_type, const struct segment *segments,
                               size_t count, void (*release)(void *owner), void *owner)
 {
-    struct MHD_IoVec *vectors = malloc(count * sizeof *vectors);
-    struct MHD_Response *response = NULL;
-    if (vectors != NULL) {
-        for (size_t i = 0; i < count; i++)
-            vectors[i] = (struct MHD_IoVec){ .iov_base = segments[i].at, .iov_len = segments[i].len };
-        response = MHD_create_response_from_iovec(vectors, (unsigned)count, release, owner);
-    }
-    free(vectors);
-    if (response == NULL)
-        release(owner);
-    finish(x, http_status, content_type, response);
+    size_t total = 0;
+    for (size_t i = 0; i < count; i++)
+        total += segments[i].len;
+    finish(x, http_status, content_type,
+           total <= JOINED_MAX_BYTES ? from_joined_segments(segments, count, total, release, owner)
+                                     : from_segments(segments, count, total, release, owner));
 }
 
 static void render_problem(enum status status, const char *detail, const char *members, const char *request_id, struct buf *out)

@@ -311,6 +311,22 @@ static void thousand_delayed_urls__one_call__together_and_in_order(void **state)
     buf_done(&body);
 }
 
+/* More results than one sendmsg() takes pieces. */
+static void three_thousand_urls__one_call__whole_answer(void **state)
+{
+    (void)state;
+    struct buf body = BUF_INIT(1 << 20);
+    buf_lit(&body, "{\"urls\":[");
+    for (unsigned i = 0; i < 3 * MANY_URLS; i++)
+        buf_str(&body, i ? ",\"@/status/204\"" : "\"@/status/204\"");
+    buf_append(&body, "]}", 3);
+    cJSON *answer = post_fetch(body.data, 200);
+    assert_int_equal(cJSON_GetArraySize(json_at(answer, "results")), 3 * MANY_URLS);
+    assert_true(json_number(answer, "ok") == 3 * MANY_URLS);
+    cJSON_Delete(answer);
+    buf_done(&body);
+}
+
 static bool has_one_in_flight(void *context)
 {
     (void)context;
@@ -359,6 +375,7 @@ int main(void)
         cmocka_unit_test(connections__same_origin_again__reused),
         cmocka_unit_test(concurrency__asked_for__observed_by_the_origin),
         cmocka_unit_test(thousand_delayed_urls__one_call__together_and_in_order),
+        cmocka_unit_test(three_thousand_urls__one_call__whole_answer),
         cmocka_unit_test(disconnect__while_the_origin_stalls__transfer_ended),
         cmocka_unit_test(request_timeout__shorter_than_the_urls__bounds_the_call),
     };

@@ -284,6 +284,23 @@ static void half_close__in_the_middle__closed_at_once(void **state)
     }
 }
 
+static void half_close__after_a_request__answered(void **state)
+{
+    (void)state;
+    struct http_conn conn;
+    struct http_reply reply;
+    assert_true(http_connect(&conn, server.port));
+    assert_true(http_send_raw(&conn, HEALTH HEALTH, 2 * strlen(HEALTH)));
+    assert_int_equal(shutdown(conn.fd, SHUT_WR), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(http_receive(&conn, false, scaled_ms(ANSWER_MS), &reply), HTTP_ANSWERED);
+        assert_int_equal(reply.status, 200);
+        http_reply_done(&reply);
+    }
+    assert_true(http_wait_closed(&conn, scaled_ms(CLOSE_MS)));
+    http_close(&conn);
+}
+
 static void head__byte_by_byte__answered(void **state)
 {
     (void)state;
@@ -365,6 +382,7 @@ int main(void)
         cmocka_unit_test(beginnings__no_end__answered_at_the_deadline),
         cmocka_unit_test(drip__activity_without_end__deadline_is_absolute),
         cmocka_unit_test(half_close__in_the_middle__closed_at_once),
+        cmocka_unit_test(half_close__after_a_request__answered),
         cmocka_unit_test(head__byte_by_byte__answered),
         cmocka_unit_test(expectation__good_and_refused__client_need_not_send_the_body),
         cmocka_unit_test(refusal__client_still_sends_8_mb__readable),

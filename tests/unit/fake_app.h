@@ -1,5 +1,6 @@
-/* fake_app: what stands around a handler, for its unit tests: an exchange that keeps its answer, and a process pool without processes
- * that keeps the jobs. Included by one file of a driver; the functions take the place of those in service/ and pool/. */
+/* fake_app: what stands around a handler, for its unit tests: an exchange that keeps its answer, and a process pool
+ * without processes that keeps the jobs. Included by one file of a driver; the functions take the place of those in
+ * service/ and pool/. */
 #ifndef TWINPOOL_TESTS_UNIT_FAKE_APP_H
 #define TWINPOOL_TESTS_UNIT_FAKE_APP_H
 
@@ -22,12 +23,12 @@
 enum { FAKE_JOBS_MAX = 4096 };
 
 static struct fake_answer {
-    unsigned count;     /* of answers: 1 at the end of every test */
+    unsigned count; /* of answers: 1 at the end of every test */
     unsigned http;
     enum status status; /* of a problem */
     const char *content_type;
-    char *body;         /* NUL-terminated; NULL for a problem */
-    char *members;      /* of a problem, as an object: "{…}" */
+    char *body;    /* NUL-terminated; NULL for a problem */
+    char *members; /* of a problem, as an object: "{…}" */
     char detail[1024];
     bool is_waiting;
     uint64_t deadline_ns;
@@ -36,7 +37,7 @@ static struct fake_answer {
 static struct fake_pool {
     struct job *jobs[FAKE_JOBS_MAX]; /* every one submitted, in order; NULL once ended */
     size_t count, held, held_peak;
-    size_t accepts;                  /* further submissions are refused */
+    size_t accepts; /* further submissions are refused */
     enum status refusal;
     enum status cancelled_by;
 } pool;
@@ -96,8 +97,8 @@ void exchange_answer_buf(struct exchange *x, unsigned http_status, const char *c
     buf_done(body);
 }
 
-void exchange_answer_segments(struct exchange *x, unsigned http_status, const char *content_type, const struct segment *segments,
-                              size_t count, void (*release)(void *owner), void *owner)
+void exchange_answer_segments(struct exchange *x, unsigned http_status, const char *content_type,
+                              const struct segment *segments, size_t count, void (*release)(void *owner), void *owner)
 {
     struct buf body = BUF_INIT(SIZE_MAX);
     for (size_t i = 0; i < count; i++)
@@ -157,7 +158,8 @@ enum status process_pool_submit(struct process_pool *to, struct job *job)
 }
 
 /* Ends a submitted job as the pool would; `result` NULL: there is none. */
-static inline void end_job(size_t index, enum status status, const char *result, unsigned items_done, unsigned items_failed)
+static inline void end_job(size_t index, enum status status, const char *result, unsigned items_done,
+                           unsigned items_failed)
 {
     struct job *job = pool.jobs[index];
     assert_non_null(job);
@@ -193,7 +195,11 @@ static int fake_setup(void **state)
                                       .map_max_items = 1000,
                                       .max_result_bytes = 1 << 20 };
     app = (struct app){ .limits = &limits, .process_pool = (struct process_pool *)&pool };
-    exchange = (struct exchange){ .app = &app, .loop = 3, .path_arg = "sum_squares", .query = query, .request_id = "r1",
+    exchange = (struct exchange){ .app = &app,
+                                  .loop = 3,
+                                  .path_arg = "sum_squares",
+                                  .query = query,
+                                  .request_id = "r1",
                                   .received_ns = 5 * NS_PER_SEC };
     return 0;
 }

@@ -247,7 +247,8 @@ static void deadline__header_over_maximum__422_names_option(void **state)
 
 static void deadline__query_not_a_number_in_range__422(void **state)
 {
-    static const char *const bad[] = { "0", "60001", "", "-1", "+1", "1e3", "1.0", "007", " 1", "1 ", "ten", "99999999999999999999999" };
+    static const char *const bad[] = { "0",   "60001", "",   "-1", "+1",  "1e3",
+                                       "1.0", "007",   " 1", "1 ", "ten", "99999999999999999999999" };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         fake_setup(state);
         set_query("timeout_ms", bad[i]);
@@ -275,13 +276,15 @@ static void done__ok__result_and_usage(void **state)
 {
     (void)state;
     handle();
-    submitted()->usage = (struct job_usage){ .queue_ns = 12000, .wall_ns = 41703000, .cpu_ns = 41000000, .max_rss_kib = 5120 };
+    submitted()->usage =
+        (struct job_usage){ .queue_ns = 12000, .wall_ns = 41703000, .cpu_ns = 41000000, .max_rss_kib = 5120 };
     submitted()->attempts = 2;
     end_job(0, ST_OK, "{\"a\":[333283333335000000]}", 0, 0);
     assert_int_equal(answer.http, 200);
     assert_string_equal(answer.content_type, "application/json");
-    assert_string_equal(answer.body, "{\"task\":\"sum_squares\",\"result\":{\"a\":[333283333335000000]},\"usage\":{\"queue_ms\":0.012,"
-                                     "\"wall_ms\":41.703,\"cpu_ms\":41.000,\"max_rss_kib\":5120},\"attempts\":2}");
+    assert_string_equal(
+        answer.body, "{\"task\":\"sum_squares\",\"result\":{\"a\":[333283333335000000]},\"usage\":{\"queue_ms\":0.012,"
+                     "\"wall_ms\":41.703,\"cpu_ms\":41.000,\"max_rss_kib\":5120},\"attempts\":2}");
 }
 
 static void done__ok_with_the_largest_numbers__fits(void **state)
@@ -289,8 +292,9 @@ static void done__ok_with_the_largest_numbers__fits(void **state)
     (void)state;
     exchange.path_arg = "digest";
     handle();
-    submitted()->usage =
-        (struct job_usage){ .queue_ns = UINT64_MAX, .wall_ns = UINT64_MAX, .cpu_ns = UINT64_MAX, .max_rss_kib = UINT64_MAX };
+    submitted()->usage = (struct job_usage){
+        .queue_ns = UINT64_MAX, .wall_ns = UINT64_MAX, .cpu_ns = UINT64_MAX, .max_rss_kib = UINT64_MAX
+    };
     submitted()->attempts = UINT32_MAX;
     end_well();
     assert_int_equal(answer.http, 200);

@@ -1,5 +1,5 @@
-/* Tests of handlers/compute_map.c and map_items.c: how a body becomes chunks, and how their ends become one answer. The fake worker's
- * result for an item is the item's args, so an answer shows the order. */
+/* Tests of handlers/compute_map.c and map_items.c: how a body becomes chunks, and how their ends become one answer. The
+ * fake worker's result for an item is the item's args, so an answer shows the order. */
 #include "tests/unit/fake_app.h"
 
 #include <signal.h>
@@ -357,9 +357,10 @@ static void submit__second_chunk_refused__its_items_fail(void **state)
     map_numbers(3);
     assert_true(answer.is_waiting);
     end_chunk_well(0);
-    expect_answer("{\"result\":0},{\"error\":{\"code\":\"out_of_memory\",\"message\":\"The service is out of memory\"}},"
-                  "{\"error\":{\"code\":\"out_of_memory\",\"message\":\"The service is out of memory\"}}",
-                  1, 2);
+    expect_answer(
+        "{\"result\":0},{\"error\":{\"code\":\"out_of_memory\",\"message\":\"The service is out of memory\"}},"
+        "{\"error\":{\"code\":\"out_of_memory\",\"message\":\"The service is out of memory\"}}",
+        1, 2);
 }
 
 static void submit__later_chunk_refused__its_items_fail(void **state)
@@ -395,7 +396,8 @@ static void done__crash__blames_one_item_and_runs_the_rest(void **state)
     assert_true(pool.jobs[1]->is_admitted);
     assert_int_equal(pool.jobs[1]->items, 2);
     end_chunk_well(1);
-    expect_answer("{\"result\":0},{\"result\":1},{\"error\":{\"code\":\"worker_crashed\",\"message\":\"the worker process was ended "
+    expect_answer("{\"result\":0},{\"result\":1},{\"error\":{\"code\":\"worker_crashed\",\"message\":\"the worker "
+                  "process was ended "
                   "by signal 11 (SIGSEGV)\",\"signal\":11}},{\"result\":3},{\"result\":4}",
                   4, 1);
 }
@@ -452,7 +454,9 @@ static void done__one_result_too_large__its_item_fails(void **state)
     map_numbers(2);
     end_chunk(0, ST_RESULT_TOO_LARGE, 0);
     end_chunk_well(1);
-    expect_answer("{\"error\":{\"code\":\"result_too_large\",\"message\":\"the limit is --max-result-bytes\"}},{\"result\":1}", 1, 1);
+    expect_answer(
+        "{\"error\":{\"code\":\"result_too_large\",\"message\":\"the limit is --max-result-bytes\"}},{\"result\":1}", 1,
+        1);
 }
 
 static void done__fewer_results_than_items__protocol_error(void **state)
@@ -472,7 +476,9 @@ static void done__all_results_too_many_bytes__remaining_items_fail(void **state)
     set_query("chunksize", "2");
     map_numbers(20);
     end_all();
-    expect_contains(answer.body, "{\"result\":0},{\"result\":1},{\"result\":2},{\"result\":3},{\"error\":{\"code\":\"result_too_large\"");
+    expect_contains(
+        answer.body,
+        "{\"result\":0},{\"result\":1},{\"result\":2},{\"result\":3},{\"error\":{\"code\":\"result_too_large\"");
     expect_contains(answer.body, "\"ok\":4,\"failed\":16");
     assert_int_equal(pool.count, 6); /* nothing was submitted any more */
 }
@@ -491,8 +497,10 @@ static void give_up__deadline__finished_items_kept(void **state)
     end_chunk_well(3); /* was done already */
     end_chunk(4, ST_DEADLINE_EXCEEDED, 0);
     assert_int_equal(pool.count, 5);
-    expect_contains(answer.body, "{\"results\":[{\"result\":0},{\"result\":1},{\"result\":2},{\"error\":{\"code\":\"deadline_exceeded\","
-                                 "\"message\":\"the deadline of 100 ms passed before this item was finished\"}},{\"error\"");
+    expect_contains(
+        answer.body,
+        "{\"results\":[{\"result\":0},{\"result\":1},{\"result\":2},{\"error\":{\"code\":\"deadline_exceeded\","
+        "\"message\":\"the deadline of 100 ms passed before this item was finished\"}},{\"error\"");
     expect_contains(answer.body, "{\"result\":6},{\"result\":7},{\"error\"");
     expect_contains(answer.body, "\"ok\":5,\"failed\":15");
 }

@@ -58,8 +58,10 @@ static int setup(void **state)
     compute_now.ended_by_status[ST_WORKER_CRASHED] = 3;
     fetch_now = (struct io_pool_stats){ .threads = 4, .urls_ok = 11, .bytes_received = UINT64_MAX };
     fetch_now.failed_by_status[ST_BLOCKED_ADDRESS] = 5;
-    workers_now[0] = (struct worker_info){ .pid = 4711, .state = WORKER_BUSY, .generation = 2, .running_ns = 12 * NS_PER_MS };
-    workers_now[1] = (struct worker_info){ .pid = 4712, .state = WORKER_IDLE, .generation = 1, .task = -1, .jobs_done = 8 };
+    workers_now[0] =
+        (struct worker_info){ .pid = 4711, .state = WORKER_BUSY, .generation = 2, .running_ns = 12 * NS_PER_MS };
+    workers_now[1] =
+        (struct worker_info){ .pid = 4712, .state = WORKER_IDLE, .generation = 1, .task = -1, .jobs_done = 8 };
     return 0;
 }
 
@@ -183,10 +185,11 @@ static void stats__workers__one_by_one(void **state)
 {
     (void)state;
     endpoint_stats.handle(&exchange);
-    expect_contains(answer.body, "\"workers\":[{\"pid\":4711,\"state\":\"busy\",\"generation\":2,\"jobs_done\":0,\"jobs_posted\":0,"
-                                 "\"task\":\"sum_squares\",\"running_ms\":12.000},"
-                                 "{\"pid\":4712,\"state\":\"idle\",\"generation\":1,\"jobs_done\":8,\"jobs_posted\":0,"
-                                 "\"task\":null,\"running_ms\":0.000}]");
+    expect_contains(answer.body,
+                    "\"workers\":[{\"pid\":4711,\"state\":\"busy\",\"generation\":2,\"jobs_done\":0,\"jobs_posted\":0,"
+                    "\"task\":\"sum_squares\",\"running_ms\":12.000},"
+                    "{\"pid\":4712,\"state\":\"idle\",\"generation\":1,\"jobs_done\":8,\"jobs_posted\":0,"
+                    "\"task\":null,\"running_ms\":0.000}]");
 }
 
 /* ---- health */
