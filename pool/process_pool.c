@@ -133,7 +133,7 @@ static void keep_progress(const struct worker_entry *worker, unsigned slot, stru
 
 static void free_slot(struct worker_entry *worker, unsigned slot)
 {
-    if (worker->mailbox->slots[slot].request.is_spilled ||
+    if (worker->is_spilled[slot] ||
         atomic_load_explicit(&worker->mailbox->slots[slot].result.is_spilled, memory_order_relaxed) != 0)
         spill_clear(&worker->spill, slot);
     worker->jobs[slot] = NULL;
@@ -146,16 +146,39 @@ static enum status take_result(const struct worker_entry *worker, unsigned slot,
 {
     struct slot_result *result = &worker->mailbox->slots[slot].result;
     uint32_t status = result->status, length = result->length;
-    size_t detail_len = strnlen(result->detail, MAILBOX_DETAIL_BYTES);
+    char detail[MAILBOX_DETAIL_BYTES];
+    memcpy(detail, result->detail, sizeof detail);
+    size_t detail_len = strnlen(detail, sizeof detail);
     if (status >= STATUS_COUNT)
         return ST_WORKER_PROTOCOL;
-    if (status != ST_OK && utf8_valid(result->detail, detail_len))
-        set_detail(job, result->detail, detail_len);
+    if (status != ST_OK && utf8_valid(detail, detail_len))
+        set_detail(job, detail, detail_len);
     if (job->items > 0)
         keep_progress(worker, slot, job);
     else if (!copy_result(worker, slot, job, length))
         return ST_WORKER_PROTOCOL;
     return job->items > 0 && status == ST_OK && job->items_done != job->items ? ST_WORKER_PROTOCOL : (enum status)status;
+}
+
+/* From what the worker says about its clock, within what can be true. */
+static void set_times(struct job *job, uint64_t started_ns, uint64_t ended_ns)
+{
+    uint64_t age_ns = clock_now_ns() - job->accepted_ns;
+    uint64_t queue_ns = started_ns > job->accepted_ns ? started_ns - job->accepted_ns : 1;
+    uint64_t wall_ns = ended_ns > started_ns ? ended_ns - started_ns : 0;
+    job->usage.queue_ns = queue_ns < age_ns ? queue_ns : age_ns;
+    job->usage.wall_ns = wall_ns < age_ns ? wall_ns : age_ns;
+}
+
+/* For a job that was RUNNING and will not get DONE: true if the task's code had begun. */
+static bool note_attempt(const struct worker_entry *worker, unsigned slot, struct job *job)
+{
+    const struct slot_result *result = &worker->mailbox->slots[slot].result;
+    if (atomic_load_explicit(&result->is_started, memory_order_acquire) == 0)
+        return false;
+    job->attempts++;
+    set_times(job, result->started_ns, clock_now_ns());
+    return true;
 }
 
 static void collect_slot(struct process_pool *pool, struct worker_entry *worker, unsigned slot)
@@ -164,8 +187,7 @@ static void collect_slot(struct process_pool *pool, struct worker_entry *worker,
     struct slot_result *result = &worker->mailbox->slots[slot].result;
     if (job != NULL) {
         job->attempts += atomic_load_explicit(&result->is_started, memory_order_relaxed) != 0 ? 1 : 0;
-        job->usage.queue_ns = result->started_ns > job->accepted_ns ? result->started_ns - job->accepted_ns : 1;
-        job->usage.wall_ns = result->finished_ns > result->started_ns ? result->finished_ns - result->started_ns : 0;
+        set_times(job, result->started_ns, result->finished_ns);
         job->usage.cpu_ns = result->cpu_ns;
         job->usage.max_rss_kib = result->max_rss_kib;
         int64_t change_ns = ((int64_t)job->usage.wall_ns - (int64_t)pool->stats.mean_wall_ns) / 16;
@@ -187,17 +209,22 @@ static void expect_claim(struct process_pool *pool, struct worker_entry *worker)
         pool->next_tick_ns = check_ns;
 }
 
+static void collect_done(struct process_pool *pool, struct worker_entry *worker)
+{
+    for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++)
+        if (worker->in_use[slot] && mailbox_peek(worker->mailbox, slot).state == SLOT_DONE)
+            collect_slot(pool, worker, slot);
+    if (worker->used > 0)
+        expect_claim(pool, worker);
+}
+
 static void collect_worker(struct process_pool *pool, struct worker_entry *worker)
 {
     uint32_t done = atomic_load_explicit(&worker->mailbox->done_count, memory_order_acquire);
     if (done == worker->seen_done)
         return;
     worker->seen_done = done;
-    for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++)
-        if (worker->in_use[slot] && mailbox_peek(worker->mailbox, slot).state == SLOT_DONE)
-            collect_slot(pool, worker, slot);
-    if (worker->used > 0)
-        expect_claim(pool, worker);
+    collect_done(pool, worker);
 }
 
 /* ---- giving jobs to workers ---------------------------------------------------------------------------------- */
@@ -271,6 +298,7 @@ static void post(struct process_pool *pool, unsigned index, struct job *job)
     job->sequence = pool->next_sequence++;
     worker->jobs[slot] = job;
     worker->in_use[slot] = true;
+    worker->is_spilled[slot] = job_bytes(job) > MAILBOX_INLINE_BYTES;
     worker->used++;
     mailbox_post(worker->mailbox, slot, job->sequence);
 }
@@ -316,7 +344,7 @@ static int newest_slot(const struct worker_entry *worker)
 /* Puts all READY jobs of a worker back into the queue, in their order. */
 static void recall_all(struct process_pool *pool, struct worker_entry *worker)
 {
-    for (;;) { /* newest first, each to the front of the queue */
+    for (unsigned i = 0; i < MAILBOX_SLOTS; i++) { /* newest first, each to the front of the queue */
         int newest = -1;
         for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++)
             if (worker->jobs[slot] != NULL && mailbox_peek(worker->mailbox, slot).state == SLOT_READY &&
@@ -370,7 +398,7 @@ static bool doom(struct process_pool *pool, unsigned index, unsigned running_slo
 {
     struct worker_entry *worker = &pool->workers[index];
     recall_all(pool, worker);
-    if (mailbox_peek(worker->mailbox, running_slot).state != SLOT_RUNNING)
+    if (mailbox_peek(worker->mailbox, running_slot).state == SLOT_DONE)
         return false;
     worker->is_doomed = true;
     pool->stats.kills++;
@@ -381,14 +409,12 @@ static bool doom(struct process_pool *pool, unsigned index, unsigned running_slo
     return true;
 }
 
-/* Its worker died while this job was RUNNING. */
+/* Its worker died while it had this job, which it had claimed. */
 static void settle(struct process_pool *pool, struct worker_entry *worker, unsigned slot, int wait_status)
 {
     struct job *job = worker->jobs[slot];
     if (job != NULL) {
-        bool is_started = atomic_load_explicit(&worker->mailbox->slots[slot].result.is_started, memory_order_acquire) != 0;
-        if (is_started)
-            job->attempts++;
+        bool is_started = note_attempt(worker, slot, job);
         bool may_repeat = !is_started || (task_table[job->task]->is_idempotent && job->attempts < ATTEMPTS_MAX && job->items == 0);
         if (may_repeat) {
             pool->stats.requeued++;
@@ -405,25 +431,33 @@ static void settle(struct process_pool *pool, struct worker_entry *worker, unsig
     mailbox_release(worker->mailbox, slot);
 }
 
+/* News travels slower than workers: a successor of `generation` may have claimed what the pool posted for that one. */
+static bool is_of_successor(struct slot_word word, uint32_t generation)
+{
+    uint32_t distance = (word.generation - generation) & 0xffffff;
+    return word.state == SLOT_RUNNING && distance > 0 && distance < 0x800000;
+}
+
 /* ---- public functions ----------------------------------------------------------------------------------------- */
 
 /* What a predecessor left behind belongs to clients that are gone. */
 static void attach(struct worker_entry *worker)
 {
+    /* first: what finishes while this looks is news */
+    worker->seen_done = atomic_load_explicit(&worker->mailbox->done_count, memory_order_acquire);
     for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++) {
         struct slot_word word = mailbox_peek(worker->mailbox, slot);
-        if (word.state == SLOT_READY && mailbox_recall(worker->mailbox, slot, word.sequence))
-            continue;
+        if (word.state == SLOT_READY)
+            (void)!mailbox_recall(worker->mailbox, slot, word.sequence);
         word = mailbox_peek(worker->mailbox, slot);
         if (word.state == SLOT_DONE)
             mailbox_release(worker->mailbox, slot);
         if (word.state == SLOT_RUNNING) { /* in use without a job: its worker is doomed once it is announced */
-            worker->in_use[slot] = true;
+            worker->in_use[slot] = worker->is_spilled[slot] = true;
             worker->used++;
         }
         spill_clear(&worker->spill, slot);
     }
-    worker->seen_done = atomic_load_explicit(&worker->mailbox->done_count, memory_order_acquire);
     mailbox_wake(worker->mailbox);
 }
 
@@ -511,17 +545,13 @@ void process_pool_cancel(struct process_pool *pool, struct job *job, enum status
             free_slot(worker, slot);
             end_job(pool, job, why);
         } else if (doom(pool, job->worker, slot)) {
-            if (atomic_load_explicit(&worker->mailbox->slots[slot].result.is_started, memory_order_acquire) != 0) {
-                uint64_t started_ns = worker->mailbox->slots[slot].result.started_ns;
-                job->attempts++;
-                if (started_ns > job->accepted_ns)
-                    job->usage.queue_ns = started_ns - job->accepted_ns;
-                job->usage.wall_ns = clock_now_ns() - started_ns;
-            }
+            (void)note_attempt(worker, slot, job);
             keep_progress(worker, slot, job);
             worker->jobs[slot] = NULL; /* the slot stays in use until the worker was reaped */
             end_job(pool, job, why);
-        } /* else it is DONE: the next collect ends it with its result */
+        } else { /* its result counts, even if the worker was stopped before it could tell */
+            collect_done(pool, worker);
+        }
         dispatch(pool);
     }
     pthread_mutex_unlock(&pool->lock);
@@ -566,9 +596,17 @@ void process_pool_worker_started(struct process_pool *pool, unsigned index, uint
     worker->generation = generation;
     worker->pid = pid;
     worker->posted_ns = clock_now_ns();
-    for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++) /* left over by a front end that died: for nobody */
-        if (worker->in_use[slot] && worker->jobs[slot] == NULL)
+    for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++) { /* left over by a front end that died: for nobody */
+        struct slot_word word = mailbox_peek(worker->mailbox, slot);
+        if (!worker->in_use[slot] || worker->jobs[slot] != NULL)
+            continue;
+        if (word.state == SLOT_RUNNING && word.generation == (generation & 0xffffff)) {
             (void)doom(pool, index, slot);
+        } else if (!is_of_successor(word, generation)) { /* DONE, or its worker's death was news to the dead front end only */
+            free_slot(worker, slot);
+            mailbox_release(worker->mailbox, slot);
+        }
+    }
     dispatch(pool);
     pthread_mutex_unlock(&pool->lock);
 }
@@ -582,16 +620,16 @@ void process_pool_worker_died(struct process_pool *pool, unsigned index, uint32_
     worker->is_alive = false;
     worker->pid = 0;
     worker->seen_done = atomic_load_explicit(&worker->mailbox->done_count, memory_order_acquire);
+    recall_all(pool, worker);
     for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++) {
-        struct slot_word word = mailbox_peek(worker->mailbox, slot);
         if (!worker->in_use[slot])
             continue;
+        struct slot_word word = mailbox_peek(worker->mailbox, slot);
         if (word.state == SLOT_DONE)
             collect_slot(pool, worker, slot);
-        else if (word.state == SLOT_RUNNING && word.generation == (generation & 0xffffff))
+        else if (!is_of_successor(word, generation)) /* RUNNING, or whatever a worker wrote there that had lost its mind */
             settle(pool, worker, slot, wait_status);
     }
-    recall_all(pool, worker);
     dispatch(pool);
     pthread_mutex_unlock(&pool->lock);
 }

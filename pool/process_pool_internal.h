@@ -11,6 +11,7 @@ struct worker_entry {
     struct spill spill;
     struct job *jobs[MAILBOX_SLOTS]; /* of slots in use; NULL for one whose job has ended already */
     bool in_use[MAILBOX_SLOTS];
+    bool is_spilled[MAILBOX_SLOTS];  /* the request is; the slot says so too, but a worker can write there */
     unsigned used;                   /* slots in use */
     uint32_t generation;
     pid_t pid;

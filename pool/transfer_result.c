@@ -12,15 +12,21 @@
 
 #define NS_PER_US UINT64_C(1000)
 
+/* Which of its two signs libcurl sets before the TLS handshake is over depends on its version. */
+static bool is_tcp_connected(const struct transfer *t)
+{
+    long local_port = 0;
+    curl_off_t connected_us = 0;
+    curl_easy_getinfo(t->easy, CURLINFO_LOCAL_PORT, &local_port);
+    curl_easy_getinfo(t->easy, CURLINFO_CONNECT_TIME_T, &connected_us);
+    return local_port > 0 || connected_us > 0;
+}
+
 const char *transfer_phase(const struct transfer *t)
 {
-    curl_off_t connected_us = 0;
     switch (t->stage) {
     case STAGE_RESOLVING: return "dns";
-    case STAGE_CONNECTING:
-        if (t->parts.is_https)
-            curl_easy_getinfo(t->easy, CURLINFO_CONNECT_TIME_T, &connected_us);
-        return connected_us > 0 ? "tls" : "connect";
+    case STAGE_CONNECTING: return t->parts.is_https && is_tcp_connected(t) ? "tls" : "connect";
     case STAGE_REQUEST: return "first_byte";
     case STAGE_HEAD: return t->head.is_complete ? "body" : "first_byte";
     case STAGE_BODY: return "body";
@@ -92,6 +98,16 @@ static enum status map_code(const struct transfer *t, CURLcode code)
     }
 }
 
+/* Some codes tell it better than the stage does. */
+static const char *phase_of_failure(const struct transfer *t, enum status status, CURLcode code)
+{
+    if (status == ST_BAD_URL)
+        return "url";
+    if (status == ST_TLS_FAILED || status == ST_TLS_VERIFY_FAILED)
+        return "tls";
+    return code == CURLE_SEND_ERROR && t->stage == STAGE_REQUEST ? "send" : transfer_phase(t);
+}
+
 void transfer_map_failure(struct transfer *t, CURLcode code)
 {
     if (t->failure != ST_OK) {
@@ -103,8 +119,8 @@ void transfer_map_failure(struct transfer *t, CURLcode code)
         return;
     }
     enum status status = map_code(t, code);
-    const char *phase = status == ST_BAD_URL ? "url" : code == CURLE_SEND_ERROR ? "send" : transfer_phase(t);
-    fetch_item_fail(t->item, status, phase, "%s", t->error_text[0] ? t->error_text : curl_easy_strerror(code));
+    fetch_item_fail(t->item, status, phase_of_failure(t, status, code), "%s",
+                    t->error_text[0] ? t->error_text : curl_easy_strerror(code));
 }
 
 static uint64_t info_ns(CURL *easy, CURLINFO info)

@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -261,6 +262,15 @@ static bool is_past(uint64_t now_ns, uint64_t since_ns, uint32_t limit_ms) { ret
 
 static void drop(struct connection *connection) { shutdown(connection->fd, SHUT_RDWR); }
 
+/* The client will send no more, and all that it sent was read: no further request can come, an incomplete one stays incomplete. libmicrohttpd itself
+ * does not notice if the FIN came together with the last bytes. */
+static bool is_at_end(const struct connection *connection)
+{
+    int unread = 0;
+    return connection->is_hung_up && (connection->request == NULL || connection->request->phase == REQUEST_RECEIVING) &&
+           ioctl(connection->fd, FIONREAD, &unread) == 0 && unread == 0;
+}
+
 static void enforce(struct connection *connection, const struct config *config, uint64_t now_ns)
 {
     const struct request *request = connection->request;
@@ -268,7 +278,9 @@ static void enforce(struct connection *connection, const struct config *config, 
         connection->loop->must_run_daemon = true; /* only then does libmicrohttpd see that it timed out */
         return;
     }
-    if (request != NULL && request->phase == REQUEST_SENDING) {
+    if (is_at_end(connection)) {
+        drop(connection);
+    } else if (request != NULL && request->phase == REQUEST_SENDING) {
         if (is_past(now_ns, request->sending_since_ns, config->response_timeout_ms))
             drop(connection);
     } else if (request != NULL && request->phase != REQUEST_RECEIVING) {

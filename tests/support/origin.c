@@ -28,7 +28,9 @@
 enum { REQUEST_BYTES_MAX = 4 << 20, READ_STEP = 16384, EVENTS_PER_WAIT = 64, BACKLOG = 4096, REPEATS_PER_SEND = 64, TURNS_PER_EVENT = 8 };
 
 struct origin {
-    int listen_fd, epoll_fd, stop_fd;
+    int listen_fd, epoll_fd;
+    int wake_fd; /* rings for the two below */
+    _Atomic bool is_stopping, is_gate_open;
     uint16_t port;
     pthread_t thread;
     struct timers timers;
@@ -37,7 +39,7 @@ struct origin {
     _Atomic uint32_t open, in_flight, in_flight_peak;
 };
 
-enum conn_state { CONN_READING, CONN_WAITING, CONN_SENDING, CONN_SILENT };
+enum conn_state { CONN_READING, CONN_WAITING, CONN_AT_GATE, CONN_SENDING, CONN_SILENT };
 
 struct conn {
     struct timer timer; /* first: on_due gets its address */
@@ -190,12 +192,25 @@ static void play(struct conn *conn)
     end_script(conn);
 }
 
-static void on_due(struct timer *timer)
+static void play_on(struct conn *conn)
 {
-    struct conn *conn = (struct conn *)timer;
     play(conn);
     if (!conn->is_dead && conn->state == CONN_READING)
         serve_buffered(conn);
+}
+
+static void on_due(struct timer *timer) { play_on((struct conn *)timer); }
+
+static void on_wake(struct origin *origin)
+{
+    eventfd_t ignored;
+    eventfd_read(origin->wake_fd, &ignored);
+    struct conn *next;
+    for (struct conn *conn = origin->conns; conn && atomic_load(&origin->is_gate_open); conn = next) {
+        next = conn->next; /* playing may close it */
+        if (conn->state == CONN_AT_GATE)
+            play_on(conn);
+    }
 }
 
 static size_t content_length(const char *fields, size_t len)
@@ -241,7 +256,9 @@ static bool begin_script(struct conn *conn)
 static void serve_buffered(struct conn *conn)
 {
     while (!conn->is_dead && conn->state == CONN_READING && begin_script(conn)) {
-        if (conn->reply.delay_ms)
+        if (conn->reply.waits_for_gate && !atomic_load(&conn->origin->is_gate_open))
+            conn->state = CONN_AT_GATE;
+        else if (conn->reply.delay_ms)
             play_later(conn, conn->reply.delay_ms);
         else
             play(conn);
@@ -269,11 +286,9 @@ static void on_conn_event(struct conn *conn, uint32_t events)
     if (events & (EPOLLERR | EPOLLHUP))
         close_conn(conn);
     else if (events & EPOLLOUT)
-        play(conn);
+        play_on(conn);
     else
         receive(conn);
-    if (!conn->is_dead && (events & EPOLLOUT) && conn->state == CONN_READING)
-        serve_buffered(conn);
 }
 
 static void accept_one(struct origin *origin)
@@ -320,11 +335,11 @@ static void *run(void *context)
 {
     struct origin *origin = context;
     struct epoll_event events[EVENTS_PER_WAIT];
-    for (bool is_stopping = false; !is_stopping;) {
+    while (!atomic_load(&origin->is_stopping)) {
         int count = epoll_wait(origin->epoll_fd, events, EVENTS_PER_WAIT, wait_ms(origin));
         for (int i = 0; i < count; i++) {
-            if (events[i].data.ptr == &origin->stop_fd)
-                is_stopping = true;
+            if (events[i].data.ptr == &origin->wake_fd)
+                on_wake(origin);
             else if (events[i].data.ptr == &origin->listen_fd)
                 accept_one(origin);
             else
@@ -383,8 +398,8 @@ static void free_origin(struct origin *origin)
         close(origin->listen_fd);
     if (origin->epoll_fd >= 0)
         close(origin->epoll_fd);
-    if (origin->stop_fd >= 0)
-        close(origin->stop_fd);
+    if (origin->wake_fd >= 0)
+        close(origin->wake_fd);
     free(origin);
 }
 
@@ -395,9 +410,9 @@ struct origin *origin_start(const char *address, uint16_t port)
         return NULL;
     origin->listen_fd = listen_on(address, port, &origin->port);
     origin->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    origin->stop_fd = eventfd(0, EFD_CLOEXEC);
-    if (origin->listen_fd >= 0 && origin->epoll_fd >= 0 && origin->stop_fd >= 0 && watch_own(origin, &origin->listen_fd) &&
-        watch_own(origin, &origin->stop_fd) && pthread_create(&origin->thread, NULL, run, origin) == 0)
+    origin->wake_fd = eventfd(0, EFD_CLOEXEC);
+    if (origin->listen_fd >= 0 && origin->epoll_fd >= 0 && origin->wake_fd >= 0 && watch_own(origin, &origin->listen_fd) &&
+        watch_own(origin, &origin->wake_fd) && pthread_create(&origin->thread, NULL, run, origin) == 0)
         return origin;
     free_origin(origin);
     return NULL;
@@ -407,9 +422,16 @@ void origin_stop(struct origin *origin)
 {
     if (!origin)
         return;
-    eventfd_write(origin->stop_fd, 1);
+    atomic_store(&origin->is_stopping, true);
+    eventfd_write(origin->wake_fd, 1);
     pthread_join(origin->thread, NULL);
     free_origin(origin);
+}
+
+void origin_open_gate(struct origin *origin)
+{
+    atomic_store(&origin->is_gate_open, true);
+    eventfd_write(origin->wake_fd, 1);
 }
 
 uint16_t origin_port(const struct origin *origin) { return origin->port; }

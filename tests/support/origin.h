@@ -2,7 +2,7 @@
  *
  * What it does is chosen by the path (origin_paths.c):
  *   /small /bytes/N /utf8 /binary /status/N /echo   ordinary answers; echo tells method, target, header lines and body as JSON
- *   /delay/MS                              answers after MS milliseconds
+ *   /delay/MS /gate                        answers after MS milliseconds; answers once origin_open_gate() was called
  *   /redirect/N[?status=S]                 N relative redirects, then 200
  *   /redirect-to?url=URL[&status=S]        one redirect to the URL as given (percent-decoded)
  *   /stall /stall-body /trickle?ms=MS      never answers; stops in mid-body; one body byte every MS milliseconds
@@ -23,6 +23,9 @@ struct origin; /* opaque */
 struct origin *origin_start(const char *address, uint16_t port) NONNULL MUST_CHECK;
 /* Closes every connection and joins the thread. NULL is a no-op. */
 void origin_stop(struct origin *origin);
+
+/* Lets every request for /gate go, those that wait and those that will come. */
+void origin_open_gate(struct origin *origin) NONNULL;
 
 uint16_t origin_port(const struct origin *origin) NONNULL;
 

@@ -125,6 +125,12 @@ static void delay(struct script *script)
     answer_text(script->reply, 200, TEXT, "late\n");
 }
 
+static void gate(struct script *script)
+{
+    script->reply->waits_for_gate = true;
+    answer_text(script->reply, 200, TEXT, "at last\n");
+}
+
 static void redirect(struct script *script)
 {
     unsigned left = (unsigned)strtoul(script->arg, NULL, 10), code = query_number(script, "status", 302);
@@ -230,7 +236,7 @@ static const struct behaviour {
     { "/cut", cut },               { "/lie-short", lie_short },  { "/lie-long", lie_long },
     { "/endless", endless },       { "/endless-headers", endless_headers },
     { "/gzip-bomb", gzip_bomb },   { "/bad-http", bad_http },    { "/rst", rst },
-    { "/no-keepalive", no_keepalive },
+    { "/no-keepalive", no_keepalive }, { "/gate", gate },
 };
 
 static const struct behaviour *find_behaviour(const char *target)

@@ -3,6 +3,7 @@
 #ifndef TWINPOOL_TESTS_ORIGIN_REPLY_H
 #define TWINPOOL_TESTS_ORIGIN_REPLY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,7 @@ enum origin_ending {
 struct origin_reply {
     struct buf first;         /* sent after delay_ms */
     uint32_t delay_ms;
+    bool waits_for_gate;      /* and when the gate is open */
     const char *repeat;       /* static bytes, sent repeat_count times after that */
     size_t repeat_len;
     uint64_t repeat_count;    /* UINT64_MAX: for ever */

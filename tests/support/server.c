@@ -14,7 +14,7 @@
 #include "tests/support/spawn.h"
 #include "tests/support/timing.h"
 
-enum { START_TIMEOUT_MS = 10000, STOP_TIMEOUT_MS = 30000, FLAGS_MAX = 64 };
+enum { START_TIMEOUT_MS = 10000, STOP_TIMEOUT_MS = 30000, FLAGS_MAX = 64, LOG_SHOWN_BYTES = 16384 };
 
 char *server_log(const struct server *server) { return spawn_read_all(server->log_fd); }
 
@@ -24,6 +24,15 @@ bool server_log_contains(const struct server *server, const char *text)
     bool is_there = strstr(log, text) != NULL;
     free(log);
     return is_there;
+}
+
+/* What matters, a crash or a sanitizer's report, stands at the end. */
+static void print_log(const struct server *server, const char *why)
+{
+    char *log = server_log(server);
+    size_t len = strlen(log);
+    fprintf(stderr, "%s %s; its log:\n%s\n", spawn_twinpool(), why, len > LOG_SHOWN_BYTES ? log + len - LOG_SHOWN_BYTES : log);
+    free(log);
 }
 
 /* The port of the line `listening on ADDR:PORT`, once it is complete. */
@@ -68,9 +77,7 @@ bool server_start(struct server *ret_server, const char *const flags[], const ch
         *ret_server = server;
         return true;
     }
-    char *log = server_log(&server);
-    fprintf(stderr, "%s does not listen; its log:\n%s\n", spawn_twinpool(), log);
-    free(log);
+    print_log(&server, "does not listen");
     server_kill(&server);
     return false;
 }
@@ -84,6 +91,8 @@ static void forget(struct server *server)
 int server_wait_exit(struct server *server, uint32_t timeout_ms)
 {
     int code = server->pid > 0 ? spawn_wait(server->pid, timeout_ms) : -1;
+    if (code > 0 && code < 256)
+        print_log(server, "ended with a failure");
     if (code >= 0)
         forget(server);
     return code;
@@ -94,9 +103,14 @@ int server_stop(struct server *server)
     if (server->pid <= 0)
         return -1;
     kill(server->pid, SIGTERM);
+    bool is_sane = !server_log_contains(server, "Sanitizer") && !server_log_contains(server, "runtime error");
+    if (!is_sane)
+        print_log(server, "did something forbidden");
     int code = server_wait_exit(server, scaled_ms(STOP_TIMEOUT_MS));
+    if (code < 0)
+        print_log(server, "does not stop");
     server_kill(server);
-    return code;
+    return is_sane ? code : -1;
 }
 
 /* Workers lead process groups of their own, so each child's group is killed too. The supervisor comes first: it would replace them. */

@@ -25,14 +25,15 @@ struct guard_case {
 };
 
 #define TEN(text) text text text text text text text text text text
-#define PASS(name_, bytes_, requests_)                                                              \
-    {                                                                                               \
-        .name = (name_), .bytes = bytes_, .length = sizeof(bytes_) - 1, .expectation = EXPECT_PASS, \
-        .phase = HTTP_GUARD_IDLE, .requests = (requests_)                                           \
+#define PASS(name_, bytes_, requests_)                                                                \
+    {                                                                                                 \
+        .name = (name_), .bytes = (bytes_), .length = sizeof(bytes_) - 1, .expectation = EXPECT_PASS, \
+        .phase = HTTP_GUARD_IDLE, .requests = (requests_)                                             \
     }
-#define PART(name_, bytes_, phase_)                                                                                   \
-    {                                                                                                                 \
-        .name = (name_), .bytes = bytes_, .length = sizeof(bytes_) - 1, .expectation = EXPECT_PART, .phase = (phase_) \
+#define PART(name_, bytes_, phase_)                                                                   \
+    {                                                                                                 \
+        .name = (name_), .bytes = (bytes_), .length = sizeof(bytes_) - 1, .expectation = EXPECT_PART, \
+        .phase = (phase_)                                                                             \
     }
 #define FAIL(name_, good_, bad_, status_)                                                                  \
     {                                                                                                      \
