@@ -11,7 +11,7 @@
     X(ST_OK, 200, "ok", "OK", false)                                                                            \
     /* the request itself */                                                                                    \
     X(ST_BAD_REQUEST, 400, "bad_request", "Malformed HTTP request", false)                                      \
-    X(ST_INVALID_JSON, 400, "invalid_json", "The body is not valid JSON", false)                                \
+    X(ST_INVALID_JSON, 400, "invalid_json", "The body is not acceptable JSON", false)                                \
     X(ST_CROSS_SITE, 403, "cross_site_refused", "Cross-site browser requests are refused", false)               \
     X(ST_NOT_FOUND, 404, "not_found", "No such resource", false)                                                \
     X(ST_UNKNOWN_TASK, 404, "unknown_task", "No such task", false)                                              \

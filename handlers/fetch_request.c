@@ -146,10 +146,6 @@ static void read_root(struct fetch_reader *reader, const cJSON *root, struct fet
     const cJSON *url = cJSON_GetObjectItemCaseSensitive(root, "url"), *urls = cJSON_GetObjectItemCaseSensitive(root, "urls");
     struct fetch_item defaults;
     fetch_options_default(reader->limits, &defaults);
-    if (!cJSON_IsObject(root)) {
-        fetch_errors_add(&reader->errors, "", NULL, "must be a JSON object: %s", hint);
-        return;
-    }
     read_members(reader, root, &defaults, &request->call);
     if ((url != NULL) == (urls != NULL))
         fetch_errors_add(&reader->errors, "", NULL, "must have either url or urls: %s", hint);
@@ -187,7 +183,11 @@ static cJSON *parse_body(struct exchange *x)
     cJSON *tree = cJSON_ParseWithLength(x->body, x->body_len);
     if (!tree)
         exchange_problem(x, ST_NO_MEMORY, NULL); /* the text was checked: nothing else is left */
-    return tree;
+    if (!tree || cJSON_IsObject(tree))
+        return tree;
+    cJSON_Delete(tree);
+    exchange_problem(x, ST_INVALID_JSON, "the body must be a JSON object: %s", hint);
+    return NULL;
 }
 
 static struct fetch_reader reader_for(struct fetch_request *request)

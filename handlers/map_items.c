@@ -49,7 +49,7 @@ static bool read_array(struct exchange *x, struct item_list *list)
         return false;
     }
     if (x->body[strspn(x->body, " \t\r\n")] != '[') { /* the check found a value, so this stops inside the body */
-        compute_refuse(x, NULL, "must be an array of args, one for each item");
+        exchange_problem(x, ST_INVALID_JSON, "the body must be an array of args, one for each item");
         return false;
     }
     struct json_slice item;

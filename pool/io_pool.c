@@ -24,6 +24,7 @@
 
 enum {
     SPREAD_LOAD = 32,          /* jobs more than the idlest thread that affinity is worth */
+    TAKE_MAX = 32,             /* jobs a turn of a thread starts, so that those it has are served in between */
     IDLE_CONNECTIONS_EXTRA = 64
 };
 
@@ -152,11 +153,14 @@ static struct io_call *take_back(struct io_thread *thread)
 static void take_lists(struct io_thread *thread, struct io_jobs *ret_new, struct io_jobs *ret_to_cancel)
 {
     struct io_job *job;
-    TAILQ_FOREACH(job, &thread->to_cancel, cancel_link)
-        job->is_to_cancel = false;
     TAILQ_INIT(ret_new);
     TAILQ_INIT(ret_to_cancel);
-    TAILQ_CONCAT(ret_new, &thread->inbox, link);
+    for (unsigned i = 0; i < TAKE_MAX && (job = TAILQ_FIRST(&thread->inbox)) != NULL; i++) {
+        TAILQ_REMOVE(&thread->inbox, job, link);
+        TAILQ_INSERT_TAIL(ret_new, job, link);
+    }
+    TAILQ_FOREACH(job, &thread->to_cancel, cancel_link)
+        job->is_to_cancel = false;
     TAILQ_CONCAT(ret_to_cancel, &thread->to_cancel, cancel_link);
 }
 

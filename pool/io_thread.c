@@ -85,7 +85,7 @@ static void start(struct io_thread *thread, struct io_job *job)
 static void cancel(struct io_thread *thread, struct io_job *job)
 {
     if (!job->transfer) {
-        job->is_cancelled = true; /* it came with the same trade: start() sees it */
+        job->is_cancelled = true; /* still in the inbox, or new with this trade: start() sees it */
         return;
     }
     transfer_abort(job->transfer, job->call->why);

@@ -56,7 +56,7 @@ const struct config_option config_options[] = {
     { COMPUTE, FIELD(queue_max), COUNT(0, 1000000, "0"),
       .help = "jobs that wait for a worker (503 beyond); 0: 16 per worker, but at least 64" },
     { COMPUTE, FIELD(queue_max_bytes), BYTES(KIB, 64 * GIB, "64m"),
-      .help = "bodies of the jobs that wait, together (503 beyond)" },
+      .help = "bodies of all jobs that wait or run, together (503 beyond)" },
     { COMPUTE, FIELD(compute_timeout_ms), MS(1, DAY, "30000"),
       .help = "deadline of a job that names none, from its arrival, waiting included" },
     { COMPUTE, FIELD(compute_timeout_max_ms), MS(1, DAY, "300000"),

@@ -12,6 +12,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -26,7 +27,7 @@
 #include "service/request.h"
 #include "service/response.h"
 
-enum { ACCEPT_BATCH = 64, RAW_ANSWER_MAX = 4096 };
+enum { ACCEPT_BATCH = 64, RAW_ANSWER_MAX = 4096, HANG_UP_GRACE_MS = 50 };
 
 static _Atomic(struct connection *) *table;
 static size_t table_size;
@@ -129,13 +130,27 @@ ssize_t recv(int fd, void *buffer, size_t len, int flags)
 
 /* ---- life ---------------------------------------------------------------------------------------------------------- */
 
+static void hang_up_due(struct timer *timer)
+{
+    struct connection *connection = (struct connection *)(void *)((char *)timer - offsetof(struct connection, hang_up_timer));
+    if (connection->request != NULL)
+        request_give_up(connection->request, ST_CANCELLED);
+}
+
+/* A FIN alone may come from a client that has said all it will say and still reads (nc -N): work that is about to finish may do so. */
+void connection_give_up_request(struct connection *connection, bool at_once)
+{
+    uint64_t due_ns = connection->loop->now_ns + (at_once ? 0 : HANG_UP_GRACE_MS * NS_PER_MS);
+    if (!timers_set(&connection->loop->timers, &connection->hang_up_timer, due_ns))
+        request_give_up(connection->request, ST_CANCELLED);
+}
+
 static void hung_up(struct watch *watch, uint32_t events)
 {
     struct connection *connection = (struct connection *)(void *)watch;
-    (void)events;
     connection->is_hung_up = true;
     if (connection->request != NULL)
-        request_give_up(connection->request, ST_CANCELLED);
+        connection_give_up_request(connection, (events & (EPOLLHUP | EPOLLERR)) != 0);
 }
 
 void connection_notify(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_ConnectionNotificationCode code)
@@ -151,6 +166,7 @@ void connection_notify(void *cls, struct MHD_Connection *mhd, void **context, en
         return;
     /* the descriptor may live on as a lingering copy: without this its events would still come here */
     epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, connection->fd, NULL);
+    timers_cancel(&loop->timers, &connection->hang_up_timer);
     atomic_store_explicit(&table[connection->fd], NULL, memory_order_relaxed);
     if (connection->previous != NULL)
         connection->previous->next = connection->next;
@@ -174,6 +190,7 @@ static bool add_connection(struct loop *loop, int fd, const struct sockaddr *add
     if (connection == NULL)
         return false;
     connection->watch.on_event = hung_up;
+    connection->hang_up_timer.on_due = hang_up_due;
     connection->loop = loop;
     connection->fd = fd;
     connection->idle_since_ns = loop->now_ns;

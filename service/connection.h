@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/attrs.h"
+#include "base/timers.h"
 #include "service/http_guard.h"
 #include "service/loop.h"
 
@@ -22,6 +23,7 @@ struct connection {
     struct request *request;     /* being received, worked on or answered; NULL between requests */
     struct http_guard guard;
     int fd;
+    struct timer hang_up_timer;  /* from the client's FIN to giving up its request */
     bool is_hung_up;             /* the client sent FIN or RST */
     bool is_refused;             /* it was answered here; libmicrohttpd gets ECONNRESET */
     bool is_refusal_pending;     /* it will be, once the good requests before the bad one are answered */
@@ -46,6 +48,9 @@ void connection_notify(void *loop, struct MHD_Connection *mhd, void **context, e
 
 /* Answers a problem straight to the socket and has libmicrohttpd drop the connection. */
 void connection_refuse(struct connection *connection, enum status status, const char *detail) NONNULL;
+
+/* Its request waits for a pool, and the client has hung up before or does so now. */
+void connection_give_up_request(struct connection *connection, bool at_once) NONNULL;
 
 /* The connection's request is over: the next one may begin. */
 void connection_request_completed(struct connection *connection) NONNULL;

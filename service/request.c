@@ -1,6 +1,6 @@
 /* libmicrohttpd calls request_handle() once when the header is complete, again for each piece of the body, a last time when all is there, and once more
  * after each resume. The first call only looks and decides; answering in it would make libmicrohttpd 0.9.75 close the connection, which is wanted in one
- * case alone: a request refused by its header whose body is too long to be read and thrown away.
+ * case alone: a request refused by its header whose body is too long to be read and thrown away, or has not been sent yet (Expect: 100-continue).
  *
  * A request that waits for a pool is suspended: libmicrohttpd neither polls nor times it. Its deadline is a timer of the loop, its client's hang-up comes from
  * connection.c's watch, and whichever ends the wait, the pool's on_done leads to the one answer, which resumes it. */
@@ -98,6 +98,10 @@ static enum MHD_Result read_header(void *cls, enum MHD_ValueKind kind, const cha
     if (value == NULL)
         value = "";
     switch (strlen(name)) {
+    case 6:
+        if (strcasecmp(name, "Expect") == 0)
+            request->expects_continue = true;
+        break;
     case 12:
         if (strcasecmp(name, "Content-Type") == 0)
             set_media_type(request, value);
@@ -330,7 +334,7 @@ static void start_waiting(struct request *request)
     loop->waiting = request;
     MHD_suspend_connection(request->connection->mhd);
     if (request->connection->is_hung_up)
-        request_give_up(request, ST_CANCELLED);
+        connection_give_up_request(request->connection, false);
 }
 
 static void receive_body(struct request *request, const char *bytes, size_t len)
@@ -367,7 +371,7 @@ enum MHD_Result request_handle(void *cls, struct MHD_Connection *mhd, const char
         *context = request;
         if (request->refusal == ST_OK)
             return MHD_YES;
-        if (request->content_length > SWALLOW_MAX) {
+        if (request->content_length > SWALLOW_MAX || request->expects_continue) {
             answer_refusal(request);
             return queue_response(request);
         }

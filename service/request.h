@@ -35,7 +35,7 @@ struct request {
     enum status refusal;             /* ST_OK, or what will be answered instead of handling it */
     char refusal_detail[160];
     unsigned allowed_methods;        /* bits of enum http_method: for Allow */
-    bool has_content_length, is_chunked;
+    bool has_content_length, is_chunked, expects_continue;
     uint64_t content_length;
     const char *origin_form;         /* path of an absolute-form target */
     char path_arg[64];

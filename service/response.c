@@ -241,8 +241,8 @@ void response_raw_problem(enum status status, const char *detail, const char *re
     if (gmtime_r(&now, &utc) != NULL)
         strftime(date, sizeof date, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &utc);
     render_problem(status, detail, NULL, request_id, &body);
-    buf_printf(out, "HTTP/1.1 %u %s\r\n%sConnection: close\r\nContent-Type: " PROBLEM_TYPE "\r\nContent-Length: %zu\r\nX-Request-Id: %s\r\n%s\r\n",
-               status_http(status), MHD_get_reason_phrase_for(status_http(status)), date, body.len, request_id, status_http(status) == 503 ? "Retry-After: 1\r\n" : "");
+    buf_printf(out, "HTTP/1.1 %u %s\r\n%sConnection: close\r\nContent-Type: " PROBLEM_TYPE "\r\nX-Request-Id: %s\r\nCache-Control: no-store\r\nContent-Length: %zu\r\n%s\r\n",
+               status_http(status), MHD_get_reason_phrase_for(status_http(status)), date, request_id, body.len, status_http(status) == 503 ? "Retry-After: 1\r\n" : "");
     if (body.len > 0)
         buf_append(out, body.data, body.len);
     buf_done(&body);

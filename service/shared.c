@@ -84,3 +84,12 @@ bool shared_create(const struct config *config, struct shared *ret_shared)
     *ret_shared = (struct shared){ .workers = config->workers > 0 ? config->workers : cpu_count(), .loops = config->loops };
     return open_listener(config->listen, ret_shared) && create_mailboxes(config, ret_shared) && create_bells(ret_shared);
 }
+
+void shared_done(struct shared *shared)
+{
+    free(shared->mailboxes);
+    free(shared->spills);
+    free(shared->bells);
+    free(shared->event_fds);
+    *shared = (struct shared){ .listen_fd = -1 };
+}

@@ -17,7 +17,10 @@ struct shared {
     int *event_fds;              /* per loop */
 };
 
-/* False: logged, naming what failed. Lives as long as the process; nothing frees it. */
+/* False: logged, naming what failed. */
 bool shared_create(const struct config *config, struct shared *ret_shared) NONNULL MUST_CHECK;
+
+/* Frees this process's view of it; the mappings and descriptors go with the process. */
+void shared_done(struct shared *shared) NONNULL;
 
 #endif

@@ -410,6 +410,7 @@ int supervisor_run(const struct config *config)
     }
     end_workers(&supervisor);
     free(supervisor.workers);
+    shared_done(&supervisor.shared);
     log_event(LOG_INFO, "stopped", LOG_INT("status", supervisor.exit_status));
     return supervisor.exit_status;
 }

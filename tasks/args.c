@@ -268,7 +268,7 @@ static enum status parse_text(struct parse *parse)
     cJSON_Delete(root);
     if (parse->is_out_of_memory)
         return ST_NO_MEMORY;
-    return is_object ? ST_OK : ST_INVALID_ARGS;
+    return is_object ? ST_OK : ST_INVALID_JSON;
 }
 
 enum status task_parse_args(const struct task *task, enum task_args_form form, const char *text, size_t len,

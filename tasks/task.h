@@ -65,7 +65,7 @@ int task_find(const char *name) NONNULL;
 void task_schema(const struct task *task, struct buf *out) NONNULL;
 
 enum task_args_form {
-    TASK_ARGS_JSON, /* `text` is a JSON document: must be an object */
+    TASK_ARGS_JSON, /* `text` is a JSON document: must be an object, else ST_INVALID_JSON */
     TASK_ARGS_QUERY /* `text` is a JSON object whose values are all strings, from a query string: "10" is
                        converted to what the parameter wants */
 };

@@ -86,10 +86,10 @@ static void run_load(const char *target, struct load_result *result)
     snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", target);
     const char *const requests[] = { request };
     const struct load_config load = { .port = origin_port(origin), .connections = 8, .requests = requests, .request_count = 1,
-                                      .duration_ms = 5000, .sent_max = 80, .answer_timeout_ms = 100 };
+                                      .duration_ms = 5000, .sent_max = 24, .answer_timeout_ms = 100 };
     assert_true(load_run(&load, result));
-    assert_int_equal(result->sent, 80);
-    assert_int_equal(result->answered + result->lost + result->timed_out + result->malformed, 80);
+    assert_int_equal(result->sent, 24);
+    assert_int_equal(result->answered + result->lost + result->timed_out + result->malformed, 24);
 }
 
 static void load__honest_and_lying_origins__every_request_has_its_outcome(void **state)
@@ -98,22 +98,22 @@ static void load__honest_and_lying_origins__every_request_has_its_outcome(void *
     struct load_result result;
     uint64_t before = origin_get_counts(origin).requests;
     run_load("/small", &result);
-    assert_int_equal(result.by_status[200], 80);
-    assert_int_equal(origin_get_counts(origin).requests - before, 80);
+    assert_int_equal(result.by_status[200], 24);
+    assert_int_equal(origin_get_counts(origin).requests - before, 24);
     run_load("/status/503", &result);
-    assert_int_equal(result.by_status[503], 80);
+    assert_int_equal(result.by_status[503], 24);
     run_load("/no-keepalive", &result);
-    assert_int_equal(result.answered, 80);
+    assert_int_equal(result.answered, 24);
     run_load("/cut", &result);
-    assert_int_equal(result.lost, 80);
+    assert_int_equal(result.lost, 24);
     run_load("/rst", &result);
-    assert_int_equal(result.lost, 80);
+    assert_int_equal(result.lost, 24);
     run_load("/bad-http", &result);
-    assert_int_equal(result.malformed, 80);
+    assert_int_equal(result.malformed, 24);
     run_load("/lie-short", &result); /* a second answer to one request */
-    assert_int_equal(result.malformed, 80);
+    assert_int_equal(result.malformed, 24);
     run_load("/stall", &result);
-    assert_int_equal(result.timed_out, 80);
+    assert_int_equal(result.timed_out, 24);
 }
 
 static bool one_is_in_flight(void *context)

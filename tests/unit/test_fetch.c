@@ -216,7 +216,6 @@ static void post__bad_values__named_by_pointer(void **state)
     static const struct {
         const char *body, *part;
     } cases[] = {
-        { "[]", "{\"pointer\":\"\",\"detail\":\"must be a JSON object" },
         { "{}", "either url or urls" },
         { "{\"url\":\"a\",\"urls\":[\"b\"]}", "either url or urls" },
         { "{\"url\":1}", "{\"pointer\":\"/url\",\"detail\":\"must be a string\"}" },
@@ -317,6 +316,17 @@ static void post__no_json__400(void **state)
     (void)state;
     post("{\"url\":\"a\",}");
     expect_problem(ST_INVALID_JSON, "at byte 11");
+}
+
+static void post__no_object__400(void **state)
+{
+    static const char *const bodies[] = { "[]", "null", "1", "\"http://h/\"" };
+    for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+        fake_teardown(state);
+        setup(state);
+        post(bodies[i]);
+        expect_problem(ST_INVALID_JSON, "must be a JSON object");
+    }
 }
 
 static void post__url_with_nul__400(void **state)
@@ -435,6 +445,7 @@ int main(void)
         fetch_test(post__too_many_or_too_long_headers__refused),
         fetch_test(post__many_faults__first_twenty_listed),
         fetch_test(post__no_json__400),
+        fetch_test(post__no_object__400),
         fetch_test(post__url_with_nul__400),
         fetch_test(post__empty__400_says_what_to_send),
         fetch_test(post__form__415_explains_curl),

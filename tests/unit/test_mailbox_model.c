@@ -483,7 +483,7 @@ static void jobs__two_workers__none_is_left_behind(void **state UNUSED)
 static void jobs__worker_stopped_for_good__end_at_their_deadline(void **state UNUSED)
 {
     explore(&(struct scenario){ .workers = 1, .script = "aA", .stops = 1 });
-    explore(&(struct scenario){ .workers = 1, .script = "aAbB", .stops = 1 });
+    explore(&(struct scenario){ .workers = 1, .script = "aA", .murders = 1, .stops = 1 });
     explore(&(struct scenario){ .workers = 2, .script = "aA", .stops = 1 });
 }
 
@@ -496,6 +496,7 @@ static void jobs__front_end_dies__its_successor_finds_every_slot(void **state UN
 {
     explore(&(struct scenario){ .workers = 1, .script = "ab", .turnovers = 1 });
     explore(&(struct scenario){ .workers = 1, .script = "a", .murders = 1, .turnovers = 1 });
+    explore(&(struct scenario){ .workers = 1, .script = "aA", .turnovers = 1 });
 }
 
 int main(void)
