@@ -268,8 +268,8 @@ static bool fill_request(const struct process_pool *pool, struct worker_entry *w
     atomic_store_explicit(&to->result.failed_items, 0, memory_order_relaxed);
     atomic_store_explicit(&to->result.is_spilled, 0, memory_order_relaxed);
     if (is_spilled)
-        return spill_write_request(&worker->spill, slot, 0, job->args, job->args_len) &&
-               spill_write_request(&worker->spill, slot, job->args_len, job->payload, job->payload_len);
+        return (job->args_len == 0 || spill_write_request(&worker->spill, slot, 0, job->args, job->args_len)) &&
+               (job->payload_len == 0 || spill_write_request(&worker->spill, slot, job->args_len, job->payload, job->payload_len));
     if (job->args_len > 0)
         memcpy(to->request_bytes, job->args, job->args_len);
     if (job->payload_len > 0)

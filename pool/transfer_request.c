@@ -14,7 +14,7 @@
 #include <strings.h>
 
 enum {
-    RECEIVE_BUFFER_BYTES = 64 * 1024,
+    RECEIVE_BUFFER_BYTES = 60 * 1024, /* libcurl frees it after each transfer, and from 64 KiB on glibc tidies its heap at a free() */
     CONNECTION_LIFETIME_S = 300, /* so that a host's new address is used eventually */
     BODY_ROOM_MAX = 1024 * 1024, /* reserved on the word of a Content-Length */
     DISCARD_MAX = 1024 * 1024    /* body bytes of a redirect */

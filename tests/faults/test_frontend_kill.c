@@ -1,5 +1,5 @@
-/* SIGKILL of the front end: its clients' connections are lost with it, nothing else is. The supervisor starts another one on
- * the same port, and the workers live on. */
+/* SIGKILL of the front end: its clients' connections are lost with it, nothing else is. The supervisor starts another
+ * one on the same port, and the workers live on. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -74,7 +74,9 @@ static void front_end__killed_while_workers_compute__new_jobs_right(void **state
         struct http_conn conns[6];
         for (size_t i = 0; i < ARRAY_LEN(conns); i++) {
             assert_true(http_connect(&conns[i], server.port));
-            assert_true(http_send(&conns[i], "GET", i % 2 ? "/compute/sum_squares?n=10000000000" : "/compute/primes?n=1000", NULL, NULL, 0));
+            assert_true(http_send(&conns[i], "GET",
+                                  i % 2 ? "/compute/sum_squares?n=10000000000" : "/compute/primes?n=1000", NULL, NULL,
+                                  0));
         }
         assert_true(faults_wait_busy(&server) > 0);
         kill_front_end();

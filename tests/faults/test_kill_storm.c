@@ -1,5 +1,6 @@
-/* The kill storm: SIGKILL to a random worker every 50 ms while 64 keep-alive clients compute. Every accepted request gets exactly one answer, no
- * connection is lost, and there are no more errors than kills. FAULT_SECONDS (5) sets how long it lasts. */
+/* The kill storm: SIGKILL to a random worker every 50 ms while 64 keep-alive clients compute. Every accepted request
+ * gets exactly one answer, no connection is lost, and there are no more errors than kills. FAULT_SECONDS (5) sets how
+ * long it lasts. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -59,9 +60,15 @@ static void run(struct storm *storm, uint32_t duration_ms, bool is_storm, struct
     static const char request[] = "POST /compute/sum_squares HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
                                   "Content-Length: 13\r\n\r\n{\"n\":2000000}";
     const char *const requests[] = { request };
-    const struct load_config load = { .port = server.port, .connections = CLIENTS, .requests = requests, .request_count = 1,
-                                      .duration_ms = duration_ms, .answer_timeout_ms = scaled_ms(20000),
-                                      .on_tick = is_storm ? kill_one : NULL, .tick_ms = KILL_EVERY_MS, .context = storm };
+    const struct load_config load = { .port = server.port,
+                                      .connections = CLIENTS,
+                                      .requests = requests,
+                                      .request_count = 1,
+                                      .duration_ms = duration_ms,
+                                      .answer_timeout_ms = scaled_ms(20000),
+                                      .on_tick = is_storm ? kill_one : NULL,
+                                      .tick_ms = KILL_EVERY_MS,
+                                      .context = storm };
     assert_true(load_run(&load, result));
     load_print(is_storm ? "storm" : "calm", result);
 }
@@ -80,8 +87,10 @@ static void storm__of_kills__one_answer_each(void **state)
     run(&storm, duration_ms, true, &result);
 
     uint64_t errors = result.answered - result.by_status[200];
-    print_message("    %u kills, %llu errors, goodput %.0f %% of calm, front end %+ld KiB\n", storm.kills, (unsigned long long)errors,
-                  100 * ((double)result.by_status[200] / result.elapsed_ms) / ((double)calm.by_status[200] / calm.elapsed_ms),
+    print_message("    %u kills, %llu errors, goodput %.0f %% of calm, front end %+ld KiB\n", storm.kills,
+                  (unsigned long long)errors,
+                  100 * ((double)result.by_status[200] / result.elapsed_ms) /
+                      ((double)calm.by_status[200] / calm.elapsed_ms),
                   (long)procs_rss_kib(storm.front_end) - (long)rss_kib);
     assert_true(storm.kills >= duration_ms / KILL_EVERY_MS / 2);
     assert_int_equal(result.answered, result.sent);

@@ -1,5 +1,5 @@
-/* SIGKILL of workers: idle, busy, in the middle of large bodies, and all at once. Each client gets exactly one answer: its result (the reference tasks
- * are idempotent, so a job may run again) or a typed 500. */
+/* SIGKILL of workers: idle, busy, in the middle of large bodies, and all at once. Each client gets exactly one answer:
+ * its result (the reference tasks are idempotent, so a job may run again) or a typed 500. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -128,15 +128,16 @@ static void worker__killed_around_a_large_payload__one_answer(void **state)
         assert_true(server_wait_workers(&server, WORKERS, scaled_ms(3000)));
         assert_int_equal(server_workers(&server, workers, WORKERS), WORKERS);
         assert_true(http_connect(&conn, server.port));
-        assert_true(http_send(&conn, "POST", "/compute/digest", "Content-Type: application/octet-stream\r\n", payload, PAYLOAD_BYTES));
+        assert_true(http_send(&conn, "POST", "/compute/digest", "Content-Type: application/octet-stream\r\n", payload,
+                              PAYLOAD_BYTES));
         for (unsigned spin = 0; spin < round; spin++) {
             struct http_reply reply;
-            http_receive(&conn, false, 1, &reply); /* lets about a millisecond pass; the answer is read below if it is early */
+            http_receive(&conn, false, 1, &reply); /* lets about a millisecond pass */
             bool is_early = reply.outcome == HTTP_ANSWERED;
             http_reply_done(&reply);
-            if (is_early) {
-                assert_true(http_send(&conn, "POST", "/compute/digest", "Content-Type: application/octet-stream\r\n", payload,
-                                      PAYLOAD_BYTES));
+            if (is_early) { /* then there is nothing left to kill in this round: once more */
+                assert_true(http_send(&conn, "POST", "/compute/digest", "Content-Type: application/octet-stream\r\n",
+                                      payload, PAYLOAD_BYTES));
                 break;
             }
         }
@@ -151,7 +152,8 @@ static void worker__killed_around_a_large_payload__one_answer(void **state)
 static void map__worker_killed_in_the_middle__every_item_answered(void **state)
 {
     (void)state;
-    static const char body[] = "[{\"n\":200000000},{\"n\":200000000},{\"n\":200000000},{\"n\":200000000},{\"n\":200000000},{\"n\":10}]";
+    static const char body[] =
+        "[{\"n\":200000000},{\"n\":200000000},{\"n\":200000000},{\"n\":200000000},{\"n\":200000000},{\"n\":10}]";
     struct http_conn conn;
     struct http_reply reply;
     assert_true(http_connect(&conn, server.port));

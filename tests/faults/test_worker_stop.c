@@ -1,5 +1,5 @@
-/* SIGSTOP of workers: a worker that stands still is as good as a hang. Jobs end by their deadline at the latest, nothing waits behind it for ever,
- * and the stopped process is gone afterwards. */
+/* SIGSTOP of workers: a worker that stands still is as good as a hang. Jobs end by their deadline at the latest,
+ * nothing waits behind it for ever, and the stopped process is gone afterwards. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -81,7 +81,7 @@ static void idle_worker__stopped__others_do_its_work(void **state)
         http_reply_done(&reply);
         http_close(&conns[i]);
     }
-    assert_true(late <= 1); /* at most the one job that the worker had claimed in the instant it was stopped */
+    assert_true(late <= 1);        /* at most the one job that the worker had claimed in the instant it was stopped */
     kill(workers[0].pid, SIGCONT); /* if it was only set aside it may come back; if it was killed this does nothing */
     faults_expect_recovery(&server, WORKERS, NULL, 0, fds);
 }

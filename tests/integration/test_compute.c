@@ -1,5 +1,5 @@
-/* POST and GET /compute/{task}: values, refusals, deadlines, the bounded queue, cancellation, and bodies beyond a mailbox slot.
- * One worker and a queue of three, so that who waits and who runs is certain. */
+/* POST and GET /compute/{task}: values, refusals, deadlines, the bounded queue, cancellation, and bodies beyond a
+ * mailbox slot. One worker and a queue of three, so that who waits and who runs is certain. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,7 +20,7 @@ enum { QUEUE_MAX = 3, BODY_MAX = 8 << 20 };
 
 /* Seconds of work for a worker: outlasts every test that starts one. */
 #define LONG_JOB "/compute/sum_squares?n=10000000000&timeout_ms=60000"
-#define SUM "/compute/sum_squares"
+#define SUM      "/compute/sum_squares"
 
 static struct server server;
 
@@ -41,14 +41,17 @@ static void values__known_sums_and_primes_and_digests__exact(void **state)
 {
     (void)state;
     static const struct step steps[] = {
-        { "POST", SUM, HTTP_JSON, "{\"n\":10}", 200, NULL, "{\"task\":\"sum_squares\",\"result\":285,\"usage\":{\"queue_ms\":" },
+        { "POST", SUM, HTTP_JSON, "{\"n\":10}", 200, NULL,
+          "{\"task\":\"sum_squares\",\"result\":285,\"usage\":{\"queue_ms\":" },
         { "POST", SUM, HTTP_JSON, "{\"n\":0}", 200, NULL, "\"result\":0," },
         { "POST", SUM, HTTP_JSON, " {\"n\" : 1e7}\n", 200, NULL, "\"result\":333333283333335000000," },
         { "GET", SUM "?n=10000000", NULL, NULL, 200, NULL, "\"result\":333333283333335000000," },
         { "POST", SUM, HTTP_JSON, "{\"n\":3.0}", 200, NULL, "\"result\":5," },
         { "GET", "/compute/primes?n=100", NULL, NULL, 200, NULL, "\"count\":25,\"largest\":97" },
-        { "GET", "/compute/digest?text=abc", NULL, NULL, 200, NULL, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" },
-        { "POST", "/compute/digest?algorithm=sha256", "Content-Type: application/octet-stream\r\n", "abc", 200, NULL, "ba7816bf8f01cfea" },
+        { "GET", "/compute/digest?text=abc", NULL, NULL, 200, NULL,
+          "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" },
+        { "POST", "/compute/digest?algorithm=sha256", "Content-Type: application/octet-stream\r\n", "abc", 200, NULL,
+          "ba7816bf8f01cfea" },
         { "GET", SUM "?n=10", NULL, NULL, 200, NULL, "\"attempts\":1}" },
     };
     steps_run(&server, steps, ARRAY_LEN(steps));
@@ -118,7 +121,8 @@ struct load_wanted {
 static bool has_load(void *context)
 {
     const struct load_wanted *wanted = context;
-    return server_stat(&server, "compute.running") == wanted->running && server_stat(&server, "compute.queued") == wanted->queued;
+    return server_stat(&server, "compute.running") == wanted->running &&
+           server_stat(&server, "compute.queued") == wanted->queued;
 }
 
 static void expect_load(double running, double queued)
@@ -168,7 +172,7 @@ static void disconnect__queued_or_running__cancelled(void **state)
     expect_load(1, 1);
     assert_int_equal(server_workers(&server, &after, 1), 1);
     assert_int_equal(before.pid, after.pid); /* nothing was killed for it */
-    http_close(&conns[0]); /* running: the next one takes its place, on a new worker */
+    http_close(&conns[0]);                   /* running: the next one takes its place, on a new worker */
     expect_load(1, 0);
     assert_int_equal(server_workers(&server, &after, 1), 1);
     assert_int_not_equal(before.pid, after.pid);
@@ -209,7 +213,8 @@ static void digest__payload_as_large_as_a_body_can_be__right(void **state)
         for (unsigned k = 0; k < digest_len; k++)
             snprintf(expected + 2 * (size_t)k, 3, "%02x", digest[k]);
         struct http_reply reply;
-        http_exchange(&conn, "POST", "/compute/digest", "Content-Type: application/octet-stream\r\n", payload, lengths[i], &reply);
+        http_exchange(&conn, "POST", "/compute/digest", "Content-Type: application/octet-stream\r\n", payload,
+                      lengths[i], &reply);
         assert_int_equal(reply.outcome, HTTP_ANSWERED);
         assert_int_equal(reply.status, 200);
         assert_non_null(strstr(reply.body, expected));

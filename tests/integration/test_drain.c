@@ -1,4 +1,5 @@
-/* The end of the service: SIGTERM with and without work in flight, with a drain delay, past the grace period, and twice. */
+/* The end of the service: SIGTERM with and without work in flight, with a drain delay, past the grace period, and
+ * twice. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -78,8 +79,8 @@ static void sigterm__work_in_flight__answered_then_exit_0(void **state)
     start(flags);
     struct http_conn running, queued, fetching, probe;
     struct http_reply reply;
-    assert_true(http_connect(&running, server.port) && http_connect(&queued, server.port) && http_connect(&fetching, server.port) &&
-                http_connect(&probe, server.port));
+    assert_true(http_connect(&running, server.port) && http_connect(&queued, server.port) &&
+                http_connect(&fetching, server.port) && http_connect(&probe, server.port));
     http_exchange(&probe, "GET", "/readyz", NULL, NULL, 0, &reply);
     assert_int_equal(reply.status, 200);
     http_reply_done(&reply);
@@ -190,7 +191,8 @@ static void second_sigterm__work_in_flight__every_client_answered_at_once(void *
     send_long_jobs(conns);
     assert_int_equal(server_workers(&server, &worker, 1), 1);
     kill(server.pid, SIGTERM);
-    assert_true(wait_until(is_draining, NULL, scaled_ms(2000))); /* two signals that are pending together would be one */
+    /* Two signals that are pending together would be one. */
+    assert_true(wait_until(is_draining, NULL, scaled_ms(2000)));
     uint64_t start_ns = clock_now_ns();
     kill(server.pid, SIGTERM);
     expect_all_answered(conns);

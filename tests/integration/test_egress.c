@@ -1,6 +1,7 @@
-/* The egress policy, end to end: a canary listens where fetching is not allowed and must never see a connection, whatever the
- * spelling of its address and however the client is sent there. Only 127.0.0.1 is allowed. The whole program runs in
- * a network of its own with nothing but the loopback interface, so no mistake can reach another machine. */
+/* The egress policy, end to end: a canary listens where fetching is not allowed and must never see a connection,
+ * whatever the spelling of its address and however the client is sent there. Only 127.0.0.1 is allowed. The whole
+ * program runs in a network of its own with nothing but the loopback interface, so no mistake can reach another
+ * machine. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -48,8 +49,10 @@ static int start(void **state)
         snprintf(proxies[i], sizeof proxies[i], "%s=http://127.0.0.2:%u", names[i], (unsigned)origin_port(canary));
         variables[i] = proxies[i];
     }
-    const char *const flags[] = { "--workers", "1", "--fetch-allow", "127.0.0.1/32", "--fetch-timeout-ms", "3000",
-                                  "--fetch-connect-timeout-ms", "1000", NULL };
+    const char *const flags[] = {
+        "--workers", "1", "--fetch-allow", "127.0.0.1/32", "--fetch-timeout-ms", "3000", "--fetch-connect-timeout-ms",
+        "1000",      NULL
+    };
     if (!server_start(&server, flags, variables))
         return -1;
     origin = origin_start("127.0.0.1", 0);
@@ -94,11 +97,33 @@ static void loopback__every_spelling__no_connection(void **state)
 {
     (void)state;
     static const char *const hosts[] = {
-        "127.0.0.2", "2130706434", "0x7f000002", "017700000002", "0177.0.0.2", "0x7f.0.0.2", "127.2", "127.0.2", "0x7f.2",
-        "127%2e0%2e0%2e2", "%31%32%37.0.0.2", "127\u30020\u30020\u30022", "\u2460\u2461\u2466.\u24ea.\u24ea.\u2461",
-        "\uff11\uff12\uff17.\uff10.\uff10.\uff12", "127.0.0.2.", "[::ffff:127.0.0.2]", "[::ffff:7f00:2]", "[::127.0.0.2]",
-        "[::ffff:0:127.0.0.2]", "[64:ff9b::7f00:2]", "[64:ff9b::127.0.0.2]", "[2002:7f00:2::]", "user@127.0.0.2",
-        "127.0.0.1@127.0.0.2", "127.0.0.1%40127.0.0.2", "127.0.0.2\\@127.0.0.1", "127.0.0.1\\@127.0.0.2",
+        "127.0.0.2",
+        "2130706434",
+        "0x7f000002",
+        "017700000002",
+        "0177.0.0.2",
+        "0x7f.0.0.2",
+        "127.2",
+        "127.0.2",
+        "0x7f.2",
+        "127%2e0%2e0%2e2",
+        "%31%32%37.0.0.2",
+        "127\u30020\u30020\u30022",
+        "\u2460\u2461\u2466.\u24ea.\u24ea.\u2461",
+        "\uff11\uff12\uff17.\uff10.\uff10.\uff12",
+        "127.0.0.2.",
+        "[::ffff:127.0.0.2]",
+        "[::ffff:7f00:2]",
+        "[::127.0.0.2]",
+        "[::ffff:0:127.0.0.2]",
+        "[64:ff9b::7f00:2]",
+        "[64:ff9b::127.0.0.2]",
+        "[2002:7f00:2::]",
+        "user@127.0.0.2",
+        "127.0.0.1@127.0.0.2",
+        "127.0.0.1%40127.0.0.2",
+        "127.0.0.2\\@127.0.0.1",
+        "127.0.0.1\\@127.0.0.2",
     };
     char url[URL_BYTES];
     for (size_t i = 0; i < ARRAY_LEN(hosts); i++) {
@@ -137,8 +162,8 @@ static void redirect__to_the_canary__no_connection(void **state)
     char url[URL_BYTES];
     for (size_t i = 0; i < ARRAY_LEN(statuses); i++)
         for (size_t k = 0; k < ARRAY_LEN(places); k++) {
-            snprintf(url, sizeof url, "http://127.0.0.1:%u/redirect-to?status=%u&url=%s:%u/small", (unsigned)origin_port(origin),
-                     statuses[i], places[k], (unsigned)origin_port(canary));
+            snprintf(url, sizeof url, "http://127.0.0.1:%u/redirect-to?status=%u&url=%s:%u/small",
+                     (unsigned)origin_port(origin), statuses[i], places[k], (unsigned)origin_port(canary));
             expect_refused(url, "blocked_address");
         }
 }
@@ -147,11 +172,45 @@ static void special_ranges__literal__blocked(void **state)
 {
     (void)state;
     static const char *const hosts[] = {
-        "0.0.0.0", "0", "0.1.2.3", "10.0.0.0", "10.255.255.255", "100.64.0.0", "100.127.255.255", "169.254.169.254", "0xa9fea9fe",
-        "169.254.170.2", "172.16.0.0", "172.31.255.255", "192.0.0.8", "192.0.0.192", "192.0.2.1", "192.168.0.1", "192.168.255.255",
-        "198.18.0.1", "198.19.255.255", "198.51.100.1", "203.0.113.1", "224.0.0.1", "240.0.0.1", "255.255.255.255",
-        "100.100.100.200", "168.63.129.16", "[::]", "[fe80::1]", "[fc00::1]", "[fd00:ec2::254]", "[ff02::1]", "[2001:db8::1]",
-        "[2002:a00:1::]", "[64:ff9b::a9fe:a9fe]", "[100::1]", "[fec0::1]", "[2001::1]", "[4000::1]", "[5f00::1]",
+        "0.0.0.0",
+        "0",
+        "0.1.2.3",
+        "10.0.0.0",
+        "10.255.255.255",
+        "100.64.0.0",
+        "100.127.255.255",
+        "169.254.169.254",
+        "0xa9fea9fe",
+        "169.254.170.2",
+        "172.16.0.0",
+        "172.31.255.255",
+        "192.0.0.8",
+        "192.0.0.192",
+        "192.0.2.1",
+        "192.168.0.1",
+        "192.168.255.255",
+        "198.18.0.1",
+        "198.19.255.255",
+        "198.51.100.1",
+        "203.0.113.1",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "100.100.100.200",
+        "168.63.129.16",
+        "[::]",
+        "[fe80::1]",
+        "[fc00::1]",
+        "[fd00:ec2::254]",
+        "[ff02::1]",
+        "[2001:db8::1]",
+        "[2002:a00:1::]",
+        "[64:ff9b::a9fe:a9fe]",
+        "[100::1]",
+        "[fec0::1]",
+        "[2001::1]",
+        "[4000::1]",
+        "[5f00::1]",
         "[2606:4700::5efe:a00:1]",
     };
     if (!is_isolated) {
@@ -168,8 +227,10 @@ static void special_ranges__literal__blocked(void **state)
 static void public_addresses__without_a_network__let_through(void **state)
 {
     (void)state;
-    static const char *const hosts[] = { "8.8.8.8", "172.15.255.255", "172.32.0.0", "100.128.0.0", "192.169.0.1", "169.253.255.255",
-                                         "[2606:4700:4700::1111]", "[64:ff9b::808:808]" };
+    static const char *const hosts[] = {
+        "8.8.8.8",         "172.15.255.255",         "172.32.0.0",        "100.128.0.0", "192.169.0.1",
+        "169.253.255.255", "[2606:4700:4700::1111]", "[64:ff9b::808:808]"
+    };
     if (!is_isolated) {
         print_message("    no network of our own here: nothing off this machine is tried\n");
         skip();
@@ -184,9 +245,11 @@ static void public_addresses__without_a_network__let_through(void **state)
 static void schemes__other_than_http__refused(void **state)
 {
     (void)state;
-    static const char *const urls[] = { "file:///etc/passwd", "FILE:///etc/passwd", "gopher://127.0.0.1/", "dict://127.0.0.1/", "ftp://127.0.0.1/",
-                                        "scp://127.0.0.1/", "ldap://127.0.0.1/", "smb://127.0.0.1/", "telnet://127.0.0.1/", "ws://127.0.0.1/",
-                                        "data:text/plain,x", "javascript:alert(1)", "http+unix://127.0.0.1/" };
+    static const char *const urls[] = { "file:///etc/passwd",    "FILE:///etc/passwd", "gopher://127.0.0.1/",
+                                        "dict://127.0.0.1/",     "ftp://127.0.0.1/",   "scp://127.0.0.1/",
+                                        "ldap://127.0.0.1/",     "smb://127.0.0.1/",   "telnet://127.0.0.1/",
+                                        "ws://127.0.0.1/",       "data:text/plain,x",  "javascript:alert(1)",
+                                        "http+unix://127.0.0.1/" };
     for (size_t i = 0; i < ARRAY_LEN(urls); i++)
         expect_refused(urls[i], "scheme_not_allowed");
 }

@@ -34,15 +34,25 @@ static int stop(void **state)
 static int start(void **state)
 {
     (void)state;
-    const char *const flags[] = { "--workers", "1", "--fetch-allow", "127.0.0.1/32", "--fetch-per-host", "0",
-                                  "--fetch-timeout-ms", "5000", "--fetch-max-body-bytes", "1048576", NULL };
+    const char *const flags[] = { "--workers",
+                                  "1",
+                                  "--fetch-allow",
+                                  "127.0.0.1/32",
+                                  "--fetch-per-host",
+                                  "0",
+                                  "--fetch-timeout-ms",
+                                  "5000",
+                                  "--fetch-max-body-bytes",
+                                  "1048576",
+                                  NULL };
     if (!server_start(&server, flags, NULL) || !nginx_start(&nginx))
         return -1;
     origin = origin_start("127.0.0.1", 0);
     return origin ? 0 : -1;
 }
 
-/* The answer to POST /fetch with this body, in which each '@' stands for the origin's scheme, host and port; the caller frees it. */
+/* The answer to POST /fetch with this body, in which each '@' stands for the origin's scheme, host and port; the caller
+ * frees it. */
 static cJSON *post_fetch(const char *body, unsigned status)
 {
     struct buf text = BUF_INIT(1 << 20);
@@ -91,7 +101,8 @@ static void bodies__text_binary_gzip__as_they_are(void **state)
 {
     (void)state;
     char body[TARGET_BYTES];
-    cJSON *answer = post_fetch("{\"urls\":[\"@/utf8\",\"@/binary\",\"@/status/204\",{\"url\":\"@/small\",\"method\":\"HEAD\"}]}", 200);
+    cJSON *answer = post_fetch(
+        "{\"urls\":[\"@/utf8\",\"@/binary\",\"@/status/204\",{\"url\":\"@/small\",\"method\":\"HEAD\"}]}", 200);
     assert_string_equal(json_text_at(answer, "results.0.body"), "h\xc3\xa4llo \xe2\x82\xac \xf0\x9f\x98\x80\n");
     assert_string_equal(json_text_at(answer, "results.0.encoding"), "utf-8");
     assert_string_equal(json_text_at(answer, "results.1.encoding"), "base64");
@@ -103,8 +114,8 @@ static void bodies__text_binary_gzip__as_they_are(void **state)
     assert_true(json_number(answer, "results.3.bytes") == 0);
     cJSON_Delete(answer);
 
-    snprintf(body, sizeof body, "{\"urls\":[\"http://127.0.0.1:%u/page.html\",\"http://127.0.0.1:%u/64k\"]}", (unsigned)nginx.port,
-             (unsigned)nginx.port);
+    snprintf(body, sizeof body, "{\"urls\":[\"http://127.0.0.1:%u/page.html\",\"http://127.0.0.1:%u/64k\"]}",
+             (unsigned)nginx.port, (unsigned)nginx.port);
     answer = post_fetch(body, 200);
     assert_int_equal(strlen(json_text_at(answer, "results.0.body")), 65536); /* sent with gzip */
     assert_string_equal(json_text_at(answer, "results.1.encoding"), "base64");
@@ -115,8 +126,10 @@ static void bodies__text_binary_gzip__as_they_are(void **state)
 static void request__method_headers_body__arrive(void **state)
 {
     (void)state;
-    cJSON *answer = post_fetch("{\"url\":\"@/echo?a=b\",\"method\":\"PUT\",\"headers\":{\"X-Mine\":\"yes\",\"Content-Type\":\"text/x\"},"
-                               "\"body\":\"h\xc3\xa4\"}", 200);
+    cJSON *answer = post_fetch(
+        "{\"url\":\"@/echo?a=b\",\"method\":\"PUT\",\"headers\":{\"X-Mine\":\"yes\",\"Content-Type\":\"text/x\"},"
+        "\"body\":\"h\xc3\xa4\"}",
+        200);
     cJSON *echo = cJSON_Parse(json_text_at(answer, "body"));
     assert_string_equal(json_text_at(echo, "method"), "PUT");
     assert_string_equal(json_text_at(echo, "target"), "/echo?a=b");
@@ -134,17 +147,31 @@ static void request__method_headers_body__arrive(void **state)
 static void batch__good_and_bad_urls__each_its_own_result(void **state)
 {
     (void)state;
-    cJSON *answer = post_fetch("{\"urls\":[\"@/small\",\"@/status/500\",\"@/cut\",\"@/bad-http\",\"@/rst\",\"nonsense\","
-                               "\"ftp://127.0.0.1/\",\"@/endless-headers\",\"@/lie-short\",\"@/lie-long\",\"@/no-keepalive\","
-                               "\"http://127.0.0.1:1/\",{\"url\":\"@/stall\",\"timeout_ms\":200},"
-                               "{\"url\":\"@/stall-body\",\"timeout_ms\":200},{\"url\":\"@/trickle?ms=20\",\"timeout_ms\":200}]}", 200);
+    cJSON *answer =
+        post_fetch("{\"urls\":[\"@/small\",\"@/status/500\",\"@/cut\",\"@/bad-http\",\"@/rst\",\"nonsense\","
+                   "\"ftp://127.0.0.1/\",\"@/endless-headers\",\"@/lie-short\",\"@/lie-long\",\"@/no-keepalive\","
+                   "\"http://127.0.0.1:1/\",{\"url\":\"@/stall\",\"timeout_ms\":200},"
+                   "{\"url\":\"@/stall-body\",\"timeout_ms\":200},{\"url\":\"@/trickle?ms=20\",\"timeout_ms\":200}]}",
+                   200);
     static const struct {
         unsigned status;
         const char *code;
     } expected[] = {
-        { 200, NULL }, { 500, NULL }, { 0, "truncated" }, { 0, "protocol_error" }, { 0, NULL }, { 0, "bad_url" },
-        { 0, "scheme_not_allowed" }, { 0, "response_headers_too_large" }, { 200, NULL }, { 0, "truncated" }, { 200, NULL },
-        { 0, "connect_failed" }, { 0, "timeout" }, { 0, "timeout" }, { 0, "timeout" },
+        { 200, NULL },
+        { 500, NULL },
+        { 0, "truncated" },
+        { 0, "protocol_error" },
+        { 0, NULL },
+        { 0, "bad_url" },
+        { 0, "scheme_not_allowed" },
+        { 0, "response_headers_too_large" },
+        { 200, NULL },
+        { 0, "truncated" },
+        { 200, NULL },
+        { 0, "connect_failed" },
+        { 0, "timeout" },
+        { 0, "timeout" },
+        { 0, "timeout" },
     };
     unsigned ok = 0;
     for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
@@ -153,9 +180,11 @@ static void batch__good_and_bad_urls__each_its_own_result(void **state)
         const cJSON *item = json_at(answer, path);
         const char *code = json_text_at(item, "error.code");
         if (json_number(item, "index") != (double)i || (expected[i].code && strcmp(code, expected[i].code) != 0) ||
-            (expected[i].status && json_number(item, "status") != expected[i].status) || (!expected[i].status && !*code))
+            (expected[i].status && json_number(item, "status") != expected[i].status) ||
+            (!expected[i].status && !*code))
             fail_msg("item %zu: expected %u %s, got status %g, code %s: %s", i, expected[i].status,
-                     expected[i].code ? expected[i].code : "", json_number(item, "status"), code, json_text_at(item, "error.message"));
+                     expected[i].code ? expected[i].code : "", json_number(item, "status"), code,
+                     json_text_at(item, "error.message"));
         ok += expected[i].status != 0;
     }
     assert_string_equal(json_text_at(answer, "results.8.body"), "12345"); /* the rest of a lie is nobody's answer */
@@ -188,7 +217,7 @@ static void single__no_http_answer__problem_with_its_status(void **state)
         { "{\"url\":\"@/small\",\"headers\":{\"Host\":\"x\"}}", 422, "invalid_args" },
         { "{\"url\":\"@/small\",\"headers\":{\"X\":\"a\\r\\nY: b\"}}", 422, "invalid_args" },
         { "{\"url\":\"@/small\\u0000.evil\"}", 400, "invalid_json" },
-        { "[\"@/small\"]", 422, "invalid_args" },
+        { "[\"@/small\"]", 400, "invalid_json" },
         { "", 400, "invalid_json" },
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -202,8 +231,10 @@ static void single__no_http_answer__problem_with_its_status(void **state)
 static void redirects__followed_to_the_limit__or_answered_themselves(void **state)
 {
     (void)state;
-    cJSON *answer = post_fetch("{\"urls\":[\"@/redirect/5\",\"@/redirect/6\",{\"url\":\"@/redirect/1\",\"max_redirects\":0},"
-                               "\"@/redirect/2?status=308\",\"@/redirect-to?url=ftp://127.0.0.1/\"]}", 200);
+    cJSON *answer =
+        post_fetch("{\"urls\":[\"@/redirect/5\",\"@/redirect/6\",{\"url\":\"@/redirect/1\",\"max_redirects\":0},"
+                   "\"@/redirect/2?status=308\",\"@/redirect-to?url=ftp://127.0.0.1/\"]}",
+                   200);
     char url[TARGET_BYTES];
     snprintf(url, sizeof url, "http://127.0.0.1:%u/redirect/0?status=302", (unsigned)origin_port(origin));
     assert_string_equal(json_text_at(answer, "results.0.body"), "landed\n");
@@ -221,8 +252,10 @@ static void redirect__to_another_origin__credentials_stay_behind(void **state)
     char body[TARGET_BYTES];
     struct origin *other = origin_start("127.0.0.1", 0);
     assert_non_null(other);
-    snprintf(body, sizeof body, "{\"url\":\"@/redirect-to?url=http://127.0.0.1:%u/echo\",\"headers\":{\"Authorization\":\"secret\","
-             "\"Cookie\":\"secret\",\"X-Kept\":\"yes\"}}", (unsigned)origin_port(other));
+    snprintf(body, sizeof body,
+             "{\"url\":\"@/redirect-to?url=http://127.0.0.1:%u/echo\",\"headers\":{\"Authorization\":\"secret\","
+             "\"Cookie\":\"secret\",\"X-Kept\":\"yes\"}}",
+             (unsigned)origin_port(other));
     cJSON *answer = post_fetch(body, 200);
     assert_non_null(strstr(json_text_at(answer, "body"), "X-Kept: yes"));
     assert_null(strstr(json_text_at(answer, "body"), "secret"));
@@ -233,8 +266,10 @@ static void redirect__to_another_origin__credentials_stay_behind(void **state)
 static void sizes__caps_and_endless_bodies__cut_and_marked(void **state)
 {
     (void)state;
-    cJSON *answer = post_fetch("{\"urls\":[{\"url\":\"@/small\",\"max_body_bytes\":100},\"@/endless\",\"@/gzip-bomb\",\"@/bytes/1048576\","
-                               "\"@/bytes/1048577\",{\"url\":\"@/utf8\",\"max_body_bytes\":2}]}", 200);
+    cJSON *answer = post_fetch(
+        "{\"urls\":[{\"url\":\"@/small\",\"max_body_bytes\":100},\"@/endless\",\"@/gzip-bomb\",\"@/bytes/1048576\","
+        "\"@/bytes/1048577\",{\"url\":\"@/utf8\",\"max_body_bytes\":2}]}",
+        200);
     static const double bytes[] = { 100, BODY_CAP, BODY_CAP, BODY_CAP, BODY_CAP };
     static const bool is_cut[] = { true, true, true, false, true };
     for (size_t i = 0; i < ARRAY_LEN(bytes); i++) {
@@ -297,7 +332,8 @@ static void thousand_delayed_urls__one_call__together_and_in_order(void **state)
     assert_true(json_number(answer, "ok") == MANY_URLS);
     unsigned i = 0;
     const cJSON *item;
-    cJSON_ArrayForEach(item, json_at(answer, "results")) {
+    cJSON_ArrayForEach(item, json_at(answer, "results"))
+    {
         char query[32];
         snprintf(query, sizeof query, "/delay/100?%u", i);
         assert_true(json_number(item, "index") == i);
@@ -338,7 +374,8 @@ static void disconnect__while_the_origin_stalls__transfer_ended(void **state)
     (void)state;
     char target[TARGET_BYTES];
     struct http_conn conn;
-    snprintf(target, sizeof target, "/fetch?url=http://127.0.0.1:%u/stall&timeout_ms=30000", (unsigned)origin_port(origin));
+    snprintf(target, sizeof target, "/fetch?url=http://127.0.0.1:%u/stall&timeout_ms=30000",
+             (unsigned)origin_port(origin));
     assert_true(wait_until(is_idle, NULL, scaled_ms(2000)));
     assert_true(http_connect(&conn, server.port));
     assert_true(http_send(&conn, "GET", target, NULL, NULL, 0));

@@ -38,15 +38,18 @@ static void small_maps__good_and_bad__typed_answers(void **state)
     (void)state;
     static const struct step steps[] = {
         { "POST", MAP, HTTP_JSON, "[{\"n\":10},{\"n\":1000},{\"n\":100000}]", 200, NULL,
-          "{\"results\":[{\"result\":285},{\"result\":332833500},{\"result\":333328333350000}],\"ok\":3,\"failed\":0,\"elapsed_ms\":" },
+          "{\"results\":[{\"result\":285},{\"result\":332833500},{\"result\":333328333350000}],\"ok\":3,\"failed\":0,"
+          "\"elapsed_ms\":" },
         { "POST", MAP, HTTP_JSON, "[]", 200, NULL, "{\"results\":[],\"ok\":0,\"failed\":0," },
         { "POST", MAP, HTTP_JSON, " [ {\"n\":3} ] ", 200, NULL, "{\"result\":5}" },
-        { "POST", MAP, "Content-Type: application/x-ndjson\r\n", "{\"n\":3}\n{\"n\":4}\n", 200, NULL, "[{\"result\":5},{\"result\":14}]" },
+        { "POST", MAP, "Content-Type: application/x-ndjson\r\n", "{\"n\":3}\n{\"n\":4}\n", 200, NULL,
+          "[{\"result\":5},{\"result\":14}]" },
         { "POST", MAP, HTTP_JSON, "[{\"n\":3},{\"n\":-1},7,{\"n\":4}]", 200, NULL, "\"ok\":2,\"failed\":2" },
-        { "POST", MAP "?chunksize=1", HTTP_JSON, "[{\"n\":3},{\"n\":4}]", 200, NULL, "[{\"result\":5},{\"result\":14}]" },
+        { "POST", MAP "?chunksize=1", HTTP_JSON, "[{\"n\":3},{\"n\":4}]", 200, NULL,
+          "[{\"result\":5},{\"result\":14}]" },
         { "POST", MAP "?chunksize=0", HTTP_JSON, "[{\"n\":3}]", 422, "invalid_args", "chunksize" },
         { "POST", MAP "?n=3", HTTP_JSON, "[{\"n\":3}]", 422, "invalid_args", NULL },
-        { "POST", MAP, HTTP_JSON, "{\"n\":3}", 422, "invalid_args", NULL },
+        { "POST", MAP, HTTP_JSON, "{\"n\":3}", 400, "invalid_json", NULL },
         { "POST", MAP, HTTP_JSON, "[{\"n\":3},]", 400, "invalid_json", NULL },
         { "POST", MAP, HTTP_JSON, "[{\"n\":3,\"n\":4}]", 400, "invalid_json", NULL },
         { "POST", MAP, HTTP_JSON, "", 400, "invalid_json", NULL },
@@ -115,8 +118,9 @@ static void too_many_items__422__limit_named(void **state)
 static void deadline__in_mid_map__finished_items_kept(void **state)
 {
     (void)state;
-    struct http_reply reply = step_once(&server, "POST", MAP "?chunksize=1&timeout_ms=300", HTTP_JSON,
-                                        "[{\"n\":3},{\"n\":10000000000},{\"n\":10000000000},{\"n\":10000000000},{\"n\":4}]", 200);
+    struct http_reply reply =
+        step_once(&server, "POST", MAP "?chunksize=1&timeout_ms=300", HTTP_JSON,
+                  "[{\"n\":3},{\"n\":10000000000},{\"n\":10000000000},{\"n\":10000000000},{\"n\":4}]", 200);
     assert_true(reply.elapsed_ms < 300 + scaled_ms(200));
     cJSON *answer = cJSON_Parse(reply.body);
     assert_int_equal(cJSON_GetArraySize(json_at(answer, "results")), 5);

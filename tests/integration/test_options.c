@@ -1,4 +1,5 @@
-/* The program's command line, environment and file: what is printed, what is refused and how, and which of them wins. */
+/* The program's command line, environment and file: what is printed, what is refused and how, and which of them wins.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -124,7 +125,8 @@ static void precedence__flag_over_variable_over_file__as_promised(void **state)
 static void print_config__read_back__the_same(void **state)
 {
     (void)state;
-    const char *const first[] = { "--workers", "7", "--fetch-allow", "10.0.0.0/8,::1/128", "--max-body-bytes", "2m", "--print-config", NULL };
+    const char *const first[] = { "--workers",        "7",  "--fetch-allow",  "10.0.0.0/8,::1/128",
+                                  "--max-body-bytes", "2m", "--print-config", NULL };
     struct program_result printed = program_run(first, NULL);
     assert_int_equal(printed.code, 0);
     char path[PATH_BYTES];

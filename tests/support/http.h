@@ -1,7 +1,7 @@
 /* http: a small blocking HTTP/1.1 client over a raw socket, for tests.
  *
- * It sends what it is told, right or wrong, and takes apart what comes back, strictly. Connections go to loopback. Every wait is
- * bounded. Nothing here fails a test: callers look at the outcome. */
+ * It sends what it is told, right or wrong, and takes apart what comes back, strictly. Connections go to loopback.
+ * Every wait is bounded. Nothing here fails a test: callers look at the outcome. */
 #ifndef TWINPOOL_TESTS_HTTP_H
 #define TWINPOOL_TESTS_HTTP_H
 
@@ -29,9 +29,9 @@ struct http_conn {
 struct http_reply {
     enum http_outcome outcome;
     unsigned status;
-    bool will_close;  /* the server said so, or the protocol does */
-    char *head;       /* status line and fields, each ended by a NUL; an empty string ends the list */
-    char *body;       /* NUL-terminated for convenience; never NULL once answered */
+    bool will_close; /* the server said so, or the protocol does */
+    char *head;      /* status line and fields, each ended by a NUL; an empty string ends the list */
+    char *body;      /* NUL-terminated for convenience; never NULL once answered */
     size_t body_len;
     double elapsed_ms; /* from the call of http_receive() (or http_exchange()) */
 };
@@ -47,9 +47,10 @@ bool http_send_raw(struct http_conn *conn, const void *bytes, size_t len) NONNUL
 bool http_send(struct http_conn *conn, const char *method, const char *target, const char *fields, const void *body,
                size_t body_len) __attribute__((nonnull(1, 2, 3))) MUST_CHECK;
 
-/* The next answer; 100 Continue is passed over. An answer to HEAD has no body whatever its Content-Length says. The caller
- * frees the reply with http_reply_done(), whatever the outcome. */
-enum http_outcome http_receive(struct http_conn *conn, bool is_head, uint32_t timeout_ms, struct http_reply *ret_reply) NONNULL;
+/* The next answer; 100 Continue is passed over. An answer to HEAD has no body whatever its Content-Length says. The
+ * caller frees the reply with http_reply_done(), whatever the outcome. */
+enum http_outcome http_receive(struct http_conn *conn, bool is_head, uint32_t timeout_ms, struct http_reply *ret_reply)
+    NONNULL;
 
 /* True if the server closes (end of file, or a reset after it) within the time; unread bytes are skipped. */
 bool http_wait_closed(struct http_conn *conn, uint32_t timeout_ms) NONNULL MUST_CHECK;

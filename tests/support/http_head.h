@@ -11,8 +11,8 @@ enum http_head_verdict { HTTP_HEAD_INCOMPLETE, HTTP_HEAD_COMPLETE, HTTP_HEAD_MAL
 
 struct http_head {
     unsigned status;
-    size_t head_len;   /* the final empty line included */
-    size_t body_len;   /* of Content-Length */
+    size_t head_len; /* the final empty line included */
+    size_t body_len; /* of Content-Length */
     bool is_chunked;
     bool has_length;
     bool will_close;

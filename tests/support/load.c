@@ -1,6 +1,6 @@
 /* Each connection is a small state machine; a request's outcome is counted at the one place where it ends (finish()).
- * Timers are not worth a heap here: time-outs are looked for every few milliseconds over all connections. Latencies go into a
- * histogram with buckets of 1/64 of an octave, about 1 % wide. */
+ * Timers are not worth a heap here: time-outs are looked for every few milliseconds over all connections. Latencies go
+ * into a histogram with buckets of 1/64 of an octave, about 1 % wide. */
 #include "tests/support/load.h"
 
 #include <errno.h>
@@ -19,7 +19,14 @@
 #include "tests/support/http_head.h"
 #include "tests/support/timing.h"
 
-enum { ANSWER_BYTES_MAX = 64 << 20, READ_STEP = 65536, EVENTS_PER_WAIT = 256, SWEEP_MS = 5, BUCKETS_PER_OCTAVE = 64, BUCKETS = 64 * 40 };
+enum {
+    ANSWER_BYTES_MAX = 64 << 20,
+    READ_STEP = 65536,
+    EVENTS_PER_WAIT = 256,
+    SWEEP_MS = 5,
+    BUCKETS_PER_OCTAVE = 64,
+    BUCKETS = 64 * 40
+};
 
 struct load {
     const struct load_config *config;
@@ -106,7 +113,8 @@ static bool connect_conn(struct load *load, struct conn *conn)
     conn->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (conn->fd < 0)
         return false;
-    const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(load->config->port),
+    const struct sockaddr_in address = { .sin_family = AF_INET,
+                                         .sin_port = htons(load->config->port),
                                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     const int one = 1;
     setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -121,7 +129,8 @@ static bool connect_conn(struct load *load, struct conn *conn)
 
 static bool may_start(const struct load *load)
 {
-    return clock_now_ns() < load->end_ns && (load->config->sent_max == 0 || load->result->sent < load->config->sent_max);
+    return clock_now_ns() < load->end_ns &&
+           (load->config->sent_max == 0 || load->result->sent < load->config->sent_max);
 }
 
 static void start_request(struct load *load, struct conn *conn)
@@ -246,7 +255,9 @@ bool load_run(const struct load_config *config, struct load_result *ret_result)
         load->conns = conns;
         for (unsigned i = 0; i < config->connections; i++) {
             const char *request = config->requests[i % config->request_count];
-            conns[i] = (struct conn){ .fd = -1, .request = request, .request_len = strlen(request), .in = BUF_INIT(ANSWER_BYTES_MAX) };
+            conns[i] = (struct conn){
+                .fd = -1, .request = request, .request_len = strlen(request), .in = BUF_INIT(ANSWER_BYTES_MAX)
+            };
         }
         load->start_ns = clock_now_ns();
         load->end_ns = load->start_ns + config->duration_ms * NS_PER_MS;
@@ -268,10 +279,12 @@ bool load_run(const struct load_config *config, struct load_result *ret_result)
 
 void load_print(const char *title, const struct load_result *result)
 {
-    fprintf(stderr, "    %s: sent %llu, answered %llu (", title, (unsigned long long)result->sent, (unsigned long long)result->answered);
+    fprintf(stderr, "    %s: sent %llu, answered %llu (", title, (unsigned long long)result->sent,
+            (unsigned long long)result->answered);
     for (size_t status = 0; status < 600; status++)
         if (result->by_status[status])
             fprintf(stderr, "%zu: %llu ", status, (unsigned long long)result->by_status[status]);
-    fprintf(stderr, "), lost %llu, timed out %llu, malformed %llu; p50 %.2f p99 %.2f max %.2f ms\n", (unsigned long long)result->lost,
-            (unsigned long long)result->timed_out, (unsigned long long)result->malformed, result->p50_ms, result->p99_ms, result->max_ms);
+    fprintf(stderr, "), lost %llu, timed out %llu, malformed %llu; p50 %.2f p99 %.2f max %.2f ms\n",
+            (unsigned long long)result->lost, (unsigned long long)result->timed_out,
+            (unsigned long long)result->malformed, result->p50_ms, result->p99_ms, result->max_ms);
 }

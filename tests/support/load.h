@@ -1,8 +1,8 @@
 /* load: keep many keep-alive connections busy and account for every request.
  *
- * One thread, one epoll, called like a function. Each connection sends a request, waits for the whole answer and sends the next.
- * Each request that was sent ends in exactly one outcome, so a caller can assert that
- * sent == answered, or say what is missing. Connections that are lost are opened again. */
+ * One thread, one epoll, called like a function. Each connection sends a request, waits for the whole answer and sends
+ * the next. Each request that was sent ends in exactly one outcome, so a caller can assert that sent == answered, or
+ * say what is missing. Connections that are lost are opened again. */
 #ifndef TWINPOOL_TESTS_LOAD_H
 #define TWINPOOL_TESTS_LOAD_H
 
@@ -13,13 +13,13 @@
 #include "base/attrs.h"
 
 struct load_config {
-    uint16_t port;              /* of 127.0.0.1 */
+    uint16_t port; /* of 127.0.0.1 */
     unsigned connections;
     const char *const *requests; /* whole requests as they go over the wire; connection i sends requests[i % count] */
     size_t request_count;
-    uint32_t duration_ms;       /* no request is started after this */
-    uint64_t sent_max;          /* nor after this many; 0: no limit */
-    uint32_t answer_timeout_ms; /* per request */
+    uint32_t duration_ms;           /* no request is started after this */
+    uint64_t sent_max;              /* nor after this many; 0: no limit */
+    uint32_t answer_timeout_ms;     /* per request */
     void (*on_tick)(void *context); /* every tick_ms while requests are started; NULL: none */
     uint32_t tick_ms;
     void *context;
@@ -27,13 +27,13 @@ struct load_config {
 
 struct load_result {
     uint64_t sent;
-    uint64_t answered;         /* with a well-formed answer */
-    uint64_t by_status[600];   /* of those */
-    uint64_t lost;             /* the connection ended before a whole answer */
+    uint64_t answered;       /* with a well-formed answer */
+    uint64_t by_status[600]; /* of those */
+    uint64_t lost;           /* the connection ended before a whole answer */
     uint64_t timed_out;
     uint64_t malformed;
-    uint64_t connect_failures; /* not counted as sent */
-    uint64_t announced_closes; /* answers after which the server closes */
+    uint64_t connect_failures;     /* not counted as sent */
+    uint64_t announced_closes;     /* answers after which the server closes */
     double p50_ms, p99_ms, max_ms; /* from sent to answered whole */
     double elapsed_ms;
 };

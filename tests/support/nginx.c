@@ -19,15 +19,16 @@
 
 enum { START_TIMEOUT_MS = 5000, PATH_BYTES = 128, ATTEMPTS = 5 };
 
+/* Relative paths are relative to the directory given with -p. */
 static const char configuration[] =
-    "daemon off; master_process off; pid %1$s/pid; error_log %1$s/error.log warn; worker_rlimit_nofile 8192;\n"
+    "daemon off; master_process off; pid pid; error_log error.log warn; worker_rlimit_nofile 8192;\n"
     "events { worker_connections 4096; }\n"
     "http {\n"
     "  access_log off; keepalive_requests 1000000; default_type text/plain; types { text/html html; }\n"
-    "  client_body_temp_path %1$s/body; proxy_temp_path %1$s/proxy; fastcgi_temp_path %1$s/fastcgi;\n"
-    "  uwsgi_temp_path %1$s/uwsgi; scgi_temp_path %1$s/scgi;\n"
+    "  client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;\n"
+    "  uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n"
     "  gzip on; gzip_min_length 4096; gzip_types text/html;\n"
-    "  server { listen 127.0.0.1:%2$u; root %1$s/www; }\n"
+    "  server { listen 127.0.0.1:%u; root www; }\n"
     "}\n";
 
 static bool write_file(const char *dir, const char *name, const void *bytes, size_t len)
@@ -47,11 +48,12 @@ static bool write_files(const struct nginx *nginx)
     snprintf(path, sizeof path, "%s/www", nginx->dir);
     if (mkdir(path, 0755) != 0)
         return false;
-    int len = snprintf(text, sizeof text, configuration, nginx->dir, (unsigned)nginx->port);
+    int len = snprintf(text, sizeof text, configuration, (unsigned)nginx->port);
     if (!write_file(nginx->dir, "nginx.conf", text, (size_t)len))
         return false;
     memset(bytes, 's', sizeof bytes);
-    if (!write_file(nginx->dir, "www/small", bytes, 1024) || !write_file(nginx->dir, "www/page.html", bytes, sizeof bytes))
+    if (!write_file(nginx->dir, "www/small", bytes, 1024) ||
+        !write_file(nginx->dir, "www/page.html", bytes, sizeof bytes))
         return false;
     for (size_t i = 0; i < sizeof bytes; i++)
         bytes[i] = (char)(i * 7 >> (i % 5));
@@ -99,7 +101,8 @@ static bool start_once(struct nginx *nginx)
     }
     if (log_fd >= 0)
         close(log_fd);
-    if (nginx->pid > 0 && wait_until(answers_or_ended, nginx, scaled_ms(START_TIMEOUT_MS)) && !procs_is_gone(nginx->pid))
+    if (nginx->pid > 0 && wait_until(answers_or_ended, nginx, scaled_ms(START_TIMEOUT_MS)) &&
+        !procs_is_gone(nginx->pid))
         return true;
     nginx_stop(nginx);
     return false;

@@ -1,9 +1,9 @@
 /* The test origin's event loop: one thread, one epoll, one heap of timers; origin_paths.c decides what is said.
  *
- * A connection reads until it has a whole request, gets a script for it and plays that: wait, send `first`, send `repeat` as
- * often as asked, end. It keeps watching for the client's end meanwhile, so a client that gives up is seen at once and its
- * request no longer counts as in flight. Sockets are level-triggered; bytes that come during a script wait in the
- * buffer for the next request. The counters are the only thing other threads see. */
+ * A connection reads until it has a whole request, gets a script for it and plays that: wait, send `first`, send
+ * `repeat` as often as asked, end. It keeps watching for the client's end meanwhile, so a client that gives up is seen
+ * at once and its request no longer counts as in flight. Sockets are level-triggered; bytes that come during a script
+ * wait in the buffer for the next request. The counters are the only thing other threads see. */
 #include "tests/support/origin.h"
 
 #include <arpa/inet.h>
@@ -25,7 +25,14 @@
 #include "base/timers.h"
 #include "tests/support/origin_reply.h"
 
-enum { REQUEST_BYTES_MAX = 4 << 20, READ_STEP = 16384, EVENTS_PER_WAIT = 64, BACKLOG = 4096, REPEATS_PER_SEND = 64, TURNS_PER_EVENT = 8 };
+enum {
+    REQUEST_BYTES_MAX = 4 << 20,
+    READ_STEP = 16384,
+    EVENTS_PER_WAIT = 64,
+    BACKLOG = 4096,
+    REPEATS_PER_SEND = 64,
+    TURNS_PER_EVENT = 8
+};
 
 struct origin {
     int listen_fd, epoll_fd;
@@ -241,9 +248,12 @@ static bool begin_script(struct conn *conn)
         return false;
     *target = *target_end = '\0';
     const struct origin_request request = {
-        .method = conn->in.data, .target = target + 1,
-        .fields = line_end + 2, .fields_len = head_len - 2 - (size_t)(line_end + 2 - conn->in.data),
-        .body = conn->in.data + head_len, .body_len = body_len,
+        .method = conn->in.data,
+        .target = target + 1,
+        .fields = line_end + 2,
+        .fields_len = head_len - 2 - (size_t)(line_end + 2 - conn->in.data),
+        .body = conn->in.data + head_len,
+        .body_len = body_len,
     };
     begin_request(conn);
     origin_reply_write(&request, &conn->reply);
@@ -302,8 +312,12 @@ static void accept_one(struct origin *origin)
     }
     const int one = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    *conn = (struct conn){ .timer.on_due = on_due, .origin = origin, .next = origin->conns, .fd = fd,
-                           .in = BUF_INIT(REQUEST_BYTES_MAX + READ_STEP), .events = EPOLLIN | EPOLLRDHUP };
+    *conn = (struct conn){ .timer.on_due = on_due,
+                           .origin = origin,
+                           .next = origin->conns,
+                           .fd = fd,
+                           .in = BUF_INIT(REQUEST_BYTES_MAX + READ_STEP),
+                           .events = EPOLLIN | EPOLLRDHUP };
     if (origin->conns)
         origin->conns->previous = conn;
     origin->conns = conn;
@@ -411,8 +425,9 @@ struct origin *origin_start(const char *address, uint16_t port)
     origin->listen_fd = listen_on(address, port, &origin->port);
     origin->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     origin->wake_fd = eventfd(0, EFD_CLOEXEC);
-    if (origin->listen_fd >= 0 && origin->epoll_fd >= 0 && origin->wake_fd >= 0 && watch_own(origin, &origin->listen_fd) &&
-        watch_own(origin, &origin->wake_fd) && pthread_create(&origin->thread, NULL, run, origin) == 0)
+    if (origin->listen_fd >= 0 && origin->epoll_fd >= 0 && origin->wake_fd >= 0 &&
+        watch_own(origin, &origin->listen_fd) && watch_own(origin, &origin->wake_fd) &&
+        pthread_create(&origin->thread, NULL, run, origin) == 0)
         return origin;
     free_origin(origin);
     return NULL;
@@ -438,9 +453,14 @@ uint16_t origin_port(const struct origin *origin) { return origin->port; }
 
 struct origin_counts origin_get_counts(const struct origin *origin)
 {
-    return (struct origin_counts){ .connections = atomic_load(&origin->connections), .requests = atomic_load(&origin->requests),
-                                   .open = atomic_load(&origin->open), .in_flight = atomic_load(&origin->in_flight),
+    return (struct origin_counts){ .connections = atomic_load(&origin->connections),
+                                   .requests = atomic_load(&origin->requests),
+                                   .open = atomic_load(&origin->open),
+                                   .in_flight = atomic_load(&origin->in_flight),
                                    .in_flight_peak = atomic_load(&origin->in_flight_peak) };
 }
 
-void origin_reset_peak(struct origin *origin) { atomic_store(&origin->in_flight_peak, atomic_load(&origin->in_flight)); }
+void origin_reset_peak(struct origin *origin)
+{
+    atomic_store(&origin->in_flight_peak, atomic_load(&origin->in_flight));
+}

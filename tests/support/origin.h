@@ -1,14 +1,16 @@
 /* origin: an HTTP origin for tests, honest and dishonest, on a thread of its own.
  *
  * What it does is chosen by the path (origin_paths.c):
- *   /small /bytes/N /utf8 /binary /status/N /echo   ordinary answers; echo tells method, target, header lines and body as JSON
- *   /delay/MS /gate                        answers after MS milliseconds; answers once origin_open_gate() was called
- *   /redirect/N[?status=S]                 N relative redirects, then 200
- *   /redirect-to?url=URL[&status=S]        one redirect to the URL as given (percent-decoded)
- *   /stall /stall-body /trickle?ms=MS      never answers; stops in mid-body; one body byte every MS milliseconds
- *   /cut /lie-short /lie-long              closes in mid-body; Content-Length below and above what comes
- *   /endless /endless-headers /gzip-bomb   a body, a header and a compressed body without end
- *   /bad-http /rst /no-keepalive           not HTTP; a reset instead of an answer; closes after the answer
+ *   /small /bytes/N /utf8 /binary /status/N  ordinary answers
+ *   /echo                                    method, target, header lines and body, as JSON
+ *   /delay/MS /gate                          answers after MS milliseconds; after origin_open_gate()
+ *   /redirect/N[?status=S]                   N relative redirects, then 200
+ *   /redirect-to?url=URL[&status=S]          one redirect to the URL as given (percent-decoded)
+ *   /stall /stall-body                       never answers; stops in mid-body
+ *   /trickle?ms=MS                           one body byte every MS milliseconds
+ *   /cut /lie-short /lie-long                closes in mid-body; Content-Length below, above the truth
+ *   /endless /endless-headers /gzip-bomb     a body, a header, a compressed body without end
+ *   /bad-http /rst /no-keepalive             not HTTP; a reset; closes after the answer
  * Anything else is 404. */
 #ifndef TWINPOOL_TESTS_ORIGIN_H
 #define TWINPOOL_TESTS_ORIGIN_H
@@ -30,10 +32,10 @@ void origin_open_gate(struct origin *origin) NONNULL;
 uint16_t origin_port(const struct origin *origin) NONNULL;
 
 struct origin_counts {
-    uint64_t connections;   /* ever accepted */
-    uint64_t requests;      /* ever read completely */
-    uint32_t open;          /* connections now */
-    uint32_t in_flight;     /* requests read and neither answered nor abandoned by the client */
+    uint64_t connections;    /* ever accepted */
+    uint64_t requests;       /* ever read completely */
+    uint32_t open;           /* connections now */
+    uint32_t in_flight;      /* requests read and neither answered nor abandoned by the client */
     uint32_t in_flight_peak; /* since the start or origin_reset_peak() */
 };
 struct origin_counts origin_get_counts(const struct origin *origin) NONNULL;

@@ -1,5 +1,5 @@
-/* The behaviours of the test origin: a table of path prefixes, each with a function that writes the reply's script. What follows the
- * prefix is the function's `arg`; query parameters are looked up by name. */
+/* The behaviours of the test origin: a table of path prefixes, each with a function that writes the reply's script.
+ * What follows the prefix is the function's `arg`; query parameters are looked up by name. */
 #include "tests/support/origin_reply.h"
 
 #include <stdbool.h>
@@ -11,9 +11,9 @@
 
 enum { REPLY_BYTES_MAX = 4 << 20, PARAM_BYTES = 9000, SMALL_BYTES = 1024 };
 
-#define TEXT "Content-Type: text/plain\r\n"
+#define TEXT     "Content-Type: text/plain\r\n"
 #define BLOCK_64 "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-\n"
-#define BLOCK_1024                                                                                          \
+#define BLOCK_1024                                                                                              \
     BLOCK_64 BLOCK_64 BLOCK_64 BLOCK_64 BLOCK_64 BLOCK_64 BLOCK_64 BLOCK_64 BLOCK_64 BLOCK_64 BLOCK_64 BLOCK_64 \
         BLOCK_64 BLOCK_64 BLOCK_64 BLOCK_64
 
@@ -82,7 +82,8 @@ static void bytes(struct script *script)
 
 static void utf8(struct script *script)
 {
-    answer_text(script->reply, 200, "Content-Type: text/plain; charset=utf-8\r\n", "h\xc3\xa4llo \xe2\x82\xac \xf0\x9f\x98\x80\n");
+    answer_text(script->reply, 200, "Content-Type: text/plain; charset=utf-8\r\n",
+                "h\xc3\xa4llo \xe2\x82\xac \xf0\x9f\x98\x80\n");
 }
 
 static void binary(struct script *script)
@@ -177,7 +178,10 @@ static void lie(struct script *script, unsigned declared, const char *body)
 
 static void cut(struct script *script) { lie(script, 1000, "only this much"); }
 static void lie_long(struct script *script) { lie(script, 1000000, BLOCK_1024); }
-static void lie_short(struct script *script) { lie(script, 5, "12345HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"); }
+static void lie_short(struct script *script)
+{
+    lie(script, 5, "12345HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged");
+}
 
 static void repeat_for_ever(struct script *script, const char *head, const char *block, size_t len)
 {
@@ -199,14 +203,16 @@ static void endless_headers(struct script *script)
     repeat_for_ever(script, "HTTP/1.1 200 OK\r\n", line, sizeof line - 1);
 }
 
-/* One fixed-Huffman DEFLATE block (RFC 1951): a literal zero, then without end "258 bytes from distance 1", 13 bits each. Eight of
- * those are 13 whole bytes, so the stream is a constant that repeats: 2,064 bytes unpacked for every 13. */
+/* One fixed-Huffman DEFLATE block (RFC 1951): a literal zero, then without end "258 bytes from distance 1", 13 bits
+ * each. Eight of those are 13 whole bytes, so the stream is a constant that repeats: 2,064 bytes unpacked for every 13.
+ */
 static void gzip_bomb(struct script *script)
 {
-#define PERIOD "\x05\xa3\x60\x14\x8c\x82\x51\x30\x0a\x46\xc1\x28\x18"
+#define PERIOD      "\x05\xa3\x60\x14\x8c\x82\x51\x30\x0a\x46\xc1\x28\x18"
 #define TEN_PERIODS PERIOD PERIOD PERIOD PERIOD PERIOD PERIOD PERIOD PERIOD PERIOD PERIOD
     static const char block[] = TEN_PERIODS TEN_PERIODS TEN_PERIODS TEN_PERIODS TEN_PERIODS;
-    static const char start[] = "\x1f\x8b\x08\0\0\0\0\0\0\x03" "\x63\x18";
+    static const char start[] = "\x1f\x8b\x08\0\0\0\0\0\0\x03"
+                                "\x63\x18";
     repeat_for_ever(script, "HTTP/1.1 200 OK\r\n" TEXT "Content-Encoding: gzip\r\n\r\n", block, sizeof block - 1);
     buf_append(&script->reply->first, start, sizeof start - 1);
 }
@@ -229,14 +235,28 @@ static const struct behaviour {
     const char *prefix; /* one that ends with '/' takes an argument */
     void (*write)(struct script *script);
 } behaviours[] = {
-    { "/small", small },           { "/bytes/", bytes },         { "/utf8", utf8 },
-    { "/binary", binary },         { "/status/", status },       { "/echo", echo },
-    { "/delay/", delay },          { "/redirect/", redirect },   { "/redirect-to", redirect_to },
-    { "/stall", stall },           { "/stall-body", stall_body }, { "/trickle", trickle },
-    { "/cut", cut },               { "/lie-short", lie_short },  { "/lie-long", lie_long },
-    { "/endless", endless },       { "/endless-headers", endless_headers },
-    { "/gzip-bomb", gzip_bomb },   { "/bad-http", bad_http },    { "/rst", rst },
-    { "/no-keepalive", no_keepalive }, { "/gate", gate },
+    { "/small", small },
+    { "/bytes/", bytes },
+    { "/utf8", utf8 },
+    { "/binary", binary },
+    { "/status/", status },
+    { "/echo", echo },
+    { "/delay/", delay },
+    { "/redirect/", redirect },
+    { "/redirect-to", redirect_to },
+    { "/stall", stall },
+    { "/stall-body", stall_body },
+    { "/trickle", trickle },
+    { "/cut", cut },
+    { "/lie-short", lie_short },
+    { "/lie-long", lie_long },
+    { "/endless", endless },
+    { "/endless-headers", endless_headers },
+    { "/gzip-bomb", gzip_bomb },
+    { "/bad-http", bad_http },
+    { "/rst", rst },
+    { "/no-keepalive", no_keepalive },
+    { "/gate", gate },
 };
 
 static const struct behaviour *find_behaviour(const char *target)

@@ -11,17 +11,17 @@
 #include "base/buf.h"
 
 enum origin_ending {
-    ORIGIN_KEEP,    /* ready for the next request */
+    ORIGIN_KEEP, /* ready for the next request */
     ORIGIN_CLOSE,
-    ORIGIN_RESET,   /* RST instead of FIN */
-    ORIGIN_SILENCE  /* stays open and says no more */
+    ORIGIN_RESET,  /* RST instead of FIN */
+    ORIGIN_SILENCE /* stays open and says no more */
 };
 
 struct origin_reply {
-    struct buf first;         /* sent after delay_ms */
+    struct buf first; /* sent after delay_ms */
     uint32_t delay_ms;
-    bool waits_for_gate;      /* and when the gate is open */
-    const char *repeat;       /* static bytes, sent repeat_count times after that */
+    bool waits_for_gate; /* and when the gate is open */
+    const char *repeat;  /* static bytes, sent repeat_count times after that */
     size_t repeat_len;
     uint64_t repeat_count;    /* UINT64_MAX: for ever */
     uint32_t repeat_every_ms; /* 0: as fast as the peer reads */

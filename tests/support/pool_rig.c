@@ -2,9 +2,12 @@
  * death is seen through a pidfd, so that a turn can sleep on everything at once. */
 #include "tests/support/pool_rig.h"
 
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -196,6 +199,35 @@ static bool is_ready(void *context)
 }
 
 bool pool_rig_wait_ready(struct pool_rig *rig, uint32_t timeout_ms) { return pool_rig_wait(rig, is_ready, rig, timeout_ms); }
+
+static void count_end(struct job *job) { ((struct pool_probe *)job->user)->ends++; }
+
+void pool_probe_init(struct pool_probe *probe, unsigned task, uint64_t n)
+{
+    *probe = (struct pool_probe){ 0 };
+    snprintf(probe->args, sizeof probe->args, "{\"n\":%" PRIu64 "}", n);
+    probe->job = (struct job){ .task = task, .args = probe->args, .args_len = strlen(probe->args), .deadline_ns = CLOCK_NEVER,
+                               .on_done = count_end, .user = probe };
+}
+
+struct awaited {
+    const struct pool_probe *probes;
+    size_t count;
+};
+
+static bool have_ended(void *context)
+{
+    const struct awaited *awaited = context;
+    for (size_t i = 0; i < awaited->count; i++)
+        if (awaited->probes[i].ends == 0)
+            return false;
+    return true;
+}
+
+bool pool_rig_wait_ended(struct pool_rig *rig, const struct pool_probe *probes, size_t count, uint32_t timeout_ms)
+{
+    return pool_rig_wait(rig, have_ended, &(struct awaited){ probes, count }, timeout_ms);
+}
 
 bool pool_rig_is_empty(const struct pool_rig *rig)
 {

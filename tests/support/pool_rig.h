@@ -63,6 +63,16 @@ bool pool_rig_wait(struct pool_rig *rig, bool (*holds)(void *context), void *con
     __attribute__((nonnull(1, 2))) MUST_CHECK;
 bool pool_rig_wait_ready(struct pool_rig *rig, uint32_t timeout_ms) NONNULL MUST_CHECK;
 
+/* A job that counts its ends, with the args {"n":N}. */
+struct pool_probe {
+    struct job job;
+    char args[40];
+    unsigned ends;
+};
+void pool_probe_init(struct pool_probe *probe, unsigned task, uint64_t n) NONNULL;
+/* Turns until each of them has ended. */
+bool pool_rig_wait_ended(struct pool_rig *rig, const struct pool_probe *probes, size_t count, uint32_t timeout_ms) NONNULL MUST_CHECK;
+
 /* Every slot of every mailbox is FREE. */
 bool pool_rig_is_empty(const struct pool_rig *rig) NONNULL;
 /* Blocks of 512 bytes that the spill files hold. */

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The second field of /proc/PID/stat is the command in parentheses and may hold anything; the rest follows the last ')'. */
+/* The second field of /proc/PID/stat is the command in parentheses and may hold anything; the rest follows the last
+ * ')'. */
 static bool read_stat(pid_t pid, char *ret_state, pid_t *ret_parent)
 {
     char path[64], text[512];

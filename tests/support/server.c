@@ -31,7 +31,8 @@ static void print_log(const struct server *server, const char *why)
 {
     char *log = server_log(server);
     size_t len = strlen(log);
-    fprintf(stderr, "%s %s; its log:\n%s\n", spawn_twinpool(), why, len > LOG_SHOWN_BYTES ? log + len - LOG_SHOWN_BYTES : log);
+    fprintf(stderr, "%s %s; its log:\n%s\n", spawn_twinpool(), why,
+            len > LOG_SHOWN_BYTES ? log + len - LOG_SHOWN_BYTES : log);
     free(log);
 }
 
@@ -113,7 +114,8 @@ int server_stop(struct server *server)
     return is_sane ? code : -1;
 }
 
-/* Workers lead process groups of their own, so each child's group is killed too. The supervisor comes first: it would replace them. */
+/* Workers lead process groups of their own, so each child's group is killed too. The supervisor comes first: it would
+ * replace them. */
 void server_kill(struct server *server)
 {
     pid_t children[SERVER_WORKERS_MAX + 8];
@@ -142,7 +144,8 @@ size_t server_workers(const struct server *server, struct server_worker *ret_wor
     size_t count = 0;
     cJSON *stats = get_stats(server);
     const cJSON *entry;
-    cJSON_ArrayForEach(entry, json_at(stats, "workers")) {
+    cJSON_ArrayForEach(entry, json_at(stats, "workers"))
+    {
         if (count == capacity)
             break;
         struct server_worker *worker = &ret_workers[count++];

@@ -1,8 +1,8 @@
 /* server: the real program under test, on a free port of 127.0.0.1.
  *
- * The program is $TWINPOOL_BIN, else build/twinpool. It runs in a process group of its own, is killed with the test program, and
- * writes its log into a memory file that can be read at any time. TWINPOOL_… and proxy variables of the caller's environment
- * do not reach it. */
+ * The program is $TWINPOOL_BIN, else build/twinpool. It runs in a process group of its own, is killed with the test
+ * program, and writes its log into a memory file that can be read at any time. TWINPOOL_… and proxy variables of the
+ * caller's environment do not reach it. */
 #ifndef TWINPOOL_TESTS_SERVER_H
 #define TWINPOOL_TESTS_SERVER_H
 
@@ -22,13 +22,13 @@ struct server {
     int log_fd;
 };
 
-/* Flags (`--listen 127.0.0.1:0` comes first, so a flag may override it) and "NAME=value" variables; NULL: none. Waits until it
- * listens. False: says why on stderr, log included, and nothing is left running. */
+/* Flags (`--listen 127.0.0.1:0` comes first, so a flag may override it) and "NAME=value" variables; NULL: none. Waits
+ * until it listens. False: says why on stderr, log included, and nothing is left running. */
 bool server_start(struct server *ret_server, const char *const flags[], const char *const variables[])
     __attribute__((nonnull(1))) MUST_CHECK;
 
-/* SIGTERM, then waits as long as the program's default grace period. Returns its exit code, 256 + N if signal N ended it, or -1 if
- * it had to be killed or a sanitizer has complained in its log. Safe to repeat. */
+/* SIGTERM, then waits as long as the program's default grace period. Returns its exit code, 256 + N if signal N ended
+ * it, or -1 if it had to be killed or a sanitizer has complained in its log. Safe to repeat. */
 int server_stop(struct server *server) NONNULL;
 /* Waits without sending anything; as above, and -1 if it still runs after the time (nothing is killed then). */
 int server_wait_exit(struct server *server, uint32_t timeout_ms) NONNULL;

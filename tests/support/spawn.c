@@ -57,7 +57,8 @@ static void build_environment(const char *const variables[], char *ret_list[VARI
     ret_list[count] = NULL;
 }
 
-pid_t spawn_program(const char *program, const char *const arguments[], const char *const variables[], int stdout_fd, int stderr_fd)
+pid_t spawn_program(const char *program, const char *const arguments[], const char *const variables[], int stdout_fd,
+                    int stderr_fd)
 {
     char *argument_list[ARGUMENTS_MAX], *environment[VARIABLES_MAX];
     build_arguments(program, arguments, argument_list);

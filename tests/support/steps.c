@@ -59,13 +59,14 @@ void steps_run(const struct server *server, const struct step *steps, size_t cou
         if (conn.fd < 0 && !http_connect(&conn, server->port))
             fail_msg("step %zu: cannot connect", i + 1);
         struct http_reply reply;
-        http_exchange(&conn, step->method, step->target, step->fields, step->body, step->body ? strlen(step->body) : 0, &reply);
+        http_exchange(&conn, step->method, step->target, step->fields, step->body, step->body ? strlen(step->body) : 0,
+                      &reply);
         const char *complaint = check(step, &reply);
         if (complaint) {
-            print_error("step %zu: %s %.200s %.300s\nexpected %u %s %s\ngot %s, status %u\n%.1500s\n", i + 1, step->method,
-                        step->target, step->body ? step->body : "", step->status, step->code ? step->code : "",
-                        step->contains ? step->contains : "", http_outcome_name(reply.outcome), reply.status,
-                        reply.body ? reply.body : "");
+            print_error("step %zu: %s %.200s %.300s\nexpected %u %s %s\ngot %s, status %u\n%.1500s\n", i + 1,
+                        step->method, step->target, step->body ? step->body : "", step->status,
+                        step->code ? step->code : "", step->contains ? step->contains : "",
+                        http_outcome_name(reply.outcome), reply.status, reply.body ? reply.body : "");
             http_reply_done(&reply);
             http_close(&conn);
             fail_msg("step %zu: %s", i + 1, complaint);

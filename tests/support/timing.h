@@ -12,7 +12,8 @@
 uint32_t scaled_ms(uint32_t ms);
 
 /* Polls holds(context) every 2 ms until it is true or timeout_ms have passed; returns what it last said. */
-bool wait_until(bool (*holds)(void *context), void *context, uint32_t timeout_ms) __attribute__((nonnull(1))) MUST_CHECK;
+bool wait_until(bool (*holds)(void *context), void *context, uint32_t timeout_ms) __attribute__((nonnull(1)))
+MUST_CHECK;
 
 /* Milliseconds since `start_ns` (a clock_now_ns() value). */
 double elapsed_ms(uint64_t start_ns);

@@ -1,0 +1,590 @@
+/* process_pool: a job in each of its states, the bounds of the queue, stealing, what is copied in and out, and the figures.
+ * The workers are real and well; tests/faults/test_worker_faults.c has those that are not. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "tests/support/fake_tasks.h"
+#include "tests/support/pool_rig.h"
+#include "tests/support/timing.h"
+
+enum { WAIT_MS = 5000, PROBES = 40, MIB = 1 << 20 };
+
+struct ctx {
+    struct pool_rig rig;
+    struct pool_probe probes[PROBES];
+};
+
+static int setup(void **state, unsigned workers)
+{
+    struct ctx *ctx = calloc(1, sizeof *ctx);
+    *state = ctx;
+    return ctx != NULL && stage_open() && pool_rig_open(&ctx->rig, workers) ? 0 : -1;
+}
+
+static int setup_one(void **state) { return setup(state, 1); }
+static int setup_two(void **state) { return setup(state, 2); }
+
+static int teardown(void **state)
+{
+    struct ctx *ctx = *state;
+    for (unsigned i = 0; i < PROBES; i++)
+        job_clear(&ctx->probes[i].job);
+    pool_rig_close(&ctx->rig);
+    stage_close();
+    free(ctx);
+    return 0;
+}
+
+static void start(struct ctx *ctx)
+{
+    assert_true(pool_rig_create_pool(&ctx->rig));
+    assert_true(pool_rig_start(&ctx->rig));
+}
+
+static enum status submit(struct ctx *ctx, unsigned index, enum fake_task task, uint64_t n)
+{
+    pool_probe_init(&ctx->probes[index], task, n);
+    return process_pool_submit(ctx->rig.pool, &ctx->probes[index].job);
+}
+
+static void submit_some(struct ctx *ctx, unsigned first, unsigned count, enum fake_task task)
+{
+    for (unsigned i = first; i < first + count; i++)
+        assert_int_equal(submit(ctx, i, task, i), ST_OK);
+}
+
+static void await(struct ctx *ctx, unsigned first, unsigned count)
+{
+    assert_true(pool_rig_wait_ended(&ctx->rig, ctx->probes + first, count, scaled_ms(WAIT_MS)));
+}
+
+static void assert_ended(const struct ctx *ctx, unsigned index, enum status status, const char *result)
+{
+    const struct pool_probe *probe = &ctx->probes[index];
+    assert_int_equal(probe->ends, 1);
+    assert_string_equal(status_code(probe->job.status), status_code(status));
+    if (result != NULL)
+        assert_string_equal(probe->job.result, result);
+}
+
+/* Nothing is left: not in the mailboxes, not in the spill files, not in the books. */
+static void assert_idle(struct ctx *ctx)
+{
+    struct process_pool_stats stats;
+    uint64_t ended = 0;
+    process_pool_get_stats(ctx->rig.pool, &stats);
+    for (int i = 0; i < STATUS_COUNT; i++)
+        ended += stats.ended_by_status[i];
+    assert_int_equal(stats.submitted, ended);
+    assert_int_equal(stats.queued, 0);
+    assert_int_equal(stats.running, 0);
+    assert_int_equal(stats.held_bytes, 0);
+    assert_true(pool_rig_is_empty(&ctx->rig));
+    assert_int_equal(pool_rig_spilled_blocks(&ctx->rig), 0);
+}
+
+static bool is_gate_entered(void *context) { return atomic_load((_Atomic uint32_t *)context) > 0; }
+
+static void open_gate(unsigned n) { atomic_store(&stage->is_open[n], 1); }
+
+/* Occupies a worker until open_gate(index). */
+static void occupy(struct ctx *ctx, unsigned index)
+{
+    assert_int_equal(submit(ctx, index, FAKE_GATE, index), ST_OK);
+    assert_true(pool_rig_wait(&ctx->rig, is_gate_entered, &stage->entered[index], scaled_ms(WAIT_MS)));
+}
+
+static struct process_pool_stats stats_of(struct ctx *ctx)
+{
+    struct process_pool_stats stats;
+    process_pool_get_stats(ctx->rig.pool, &stats);
+    return stats;
+}
+
+/* ---- submit and collect ------------------------------------------------------------------------------------------- */
+
+static void submit__idle_worker__runs_it(void **state)
+{
+    struct ctx *ctx = *state;
+    start(ctx);
+    assert_int_equal(submit(ctx, 0, FAKE_NAP, 2000), ST_OK);
+    assert_int_equal(ctx->probes[0].ends, 0); /* never from within submit() */
+    await(ctx, 0, 1);
+    assert_ended(ctx, 0, ST_OK, "2000");
+    const struct job *job = &ctx->probes[0].job;
+    assert_int_equal(job->attempts, 1);
+    assert_int_equal(job->state, JOB_ENDED);
+    assert_true(job->usage.queue_ns > 0 && job->usage.queue_ns < scaled_ms(WAIT_MS) * NS_PER_MS);
+    assert_true(job->usage.wall_ns >= 2 * NS_PER_MS && job->usage.wall_ns < scaled_ms(WAIT_MS) * NS_PER_MS);
+    assert_true(job->usage.max_rss_kib > 0);
+    assert_idle(ctx);
+}
+
+static void submit__no_worker_yet__waits_for_one(void **state)
+{
+    struct ctx *ctx = *state;
+    assert_true(pool_rig_create_pool(&ctx->rig));
+    submit_some(ctx, 0, 3, FAKE_ECHO);
+    assert_int_equal(stats_of(ctx).queued, 3);
+    assert_int_equal(stats_of(ctx).workers_ready, 0);
+    assert_true(pool_rig_start(&ctx->rig));
+    await(ctx, 0, 3);
+    assert_ended(ctx, 2, ST_OK, "2");
+    assert_idle(ctx);
+}
+
+static void submit__queue_full__refused_and_still_the_callers(void **state)
+{
+    struct ctx *ctx = *state;
+    ctx->rig.config.queue_max = 3;
+    start(ctx);
+    occupy(ctx, 0);
+    submit_some(ctx, 1, 3, FAKE_ECHO);
+    assert_int_equal(submit(ctx, 4, FAKE_ECHO, 4), ST_QUEUE_FULL);
+    open_gate(0);
+    await(ctx, 0, 4);
+    assert_int_equal(ctx->probes[4].ends, 0);
+    assert_int_equal(process_pool_submit(ctx->rig.pool, &ctx->probes[4].job), ST_OK);
+    await(ctx, 4, 1);
+    assert_int_equal(stats_of(ctx).refused, 1);
+    assert_int_equal(stats_of(ctx).submitted, 5);
+    assert_idle(ctx);
+}
+
+static void submit__queue_full__admits_further_chunks_and_does_not_count_them(void **state)
+{
+    struct ctx *ctx = *state;
+    ctx->rig.config.queue_max = 2;
+    start(ctx);
+    occupy(ctx, 0);
+    for (unsigned i = 1; i <= 5; i++) {
+        pool_probe_init(&ctx->probes[i], FAKE_ECHO, i);
+        ctx->probes[i].job.is_admitted = true;
+        assert_int_equal(process_pool_submit(ctx->rig.pool, &ctx->probes[i].job), ST_OK);
+    }
+    submit_some(ctx, 6, 2, FAKE_ECHO);
+    assert_int_equal(submit(ctx, 8, FAKE_ECHO, 8), ST_QUEUE_FULL);
+    open_gate(0);
+    await(ctx, 0, 8);
+    assert_idle(ctx);
+}
+
+static void submit__too_many_bytes_held__refused_until_some_end(void **state)
+{
+    struct ctx *ctx = *state;
+    ctx->rig.config.queue_max_bytes = 20;
+    start(ctx);
+    occupy(ctx, 0); /* {"n":0}: 7 bytes */
+    assert_int_equal(submit(ctx, 1, FAKE_ECHO, 1), ST_OK);
+    assert_int_equal(stats_of(ctx).held_bytes, 14);
+    assert_int_equal(submit(ctx, 2, FAKE_ECHO, 2), ST_QUEUE_FULL);
+    open_gate(0);
+    await(ctx, 0, 2);
+    /* more than the bound, but alone: else it could never run */
+    assert_int_equal(submit(ctx, 2, FAKE_ECHO, UINT64_C(1000000000000)), ST_OK);
+    await(ctx, 2, 1);
+    assert_ended(ctx, 2, ST_OK, "1000000000000");
+    assert_idle(ctx);
+}
+
+static void collect__done__makes_the_news_old(void **state)
+{
+    struct ctx *ctx = *state;
+    start(ctx);
+    assert_false(process_pool_has_news(ctx->rig.pool, 0));
+    occupy(ctx, 0);
+    open_gate(0);
+    uint64_t end_ns = clock_now_ns() + scaled_ms(WAIT_MS) * NS_PER_MS;
+    while (!process_pool_has_news(ctx->rig.pool, 0))
+        assert_true(clock_now_ns() < end_ns);
+    assert_int_equal(ctx->probes[0].ends, 0);
+    process_pool_collect(ctx->rig.pool, 0);
+    assert_ended(ctx, 0, ST_OK, "0");
+    assert_false(process_pool_has_news(ctx->rig.pool, 0));
+}
+
+static void submit_again(struct job *job)
+{
+    struct pool_probe *probe = job->user;
+    if (probe->ends++ == 0)
+        assert_int_equal(process_pool_submit(*(struct process_pool **)(void *)(probe + 1), job), ST_OK);
+}
+
+/* A map hands out its next chunk from on_done: no lock may be held. */
+static void collect__on_done_submits_again__works(void **state)
+{
+    struct ctx *ctx = *state;
+    struct {
+        struct pool_probe probe;
+        struct process_pool *pool;
+    } eager;
+    start(ctx);
+    pool_probe_init(&eager.probe, FAKE_ECHO, 5);
+    eager.pool = ctx->rig.pool;
+    eager.probe.job.on_done = submit_again;
+    assert_int_equal(process_pool_submit(ctx->rig.pool, &eager.probe.job), ST_OK);
+    for (uint64_t end_ns = clock_now_ns() + scaled_ms(WAIT_MS) * NS_PER_MS; eager.probe.ends < 2;) {
+        assert_true(clock_now_ns() < end_ns);
+        char *first = eager.probe.job.result; /* submit() forgets it */
+        pool_rig_turn(&ctx->rig, 2);
+        if (eager.probe.job.result != first)
+            free(first);
+    }
+    job_clear(&eager.probe.job);
+    assert_idle(ctx);
+}
+
+/* ---- cancel ------------------------------------------------------------------------------------------------------- */
+
+static void cancel(struct ctx *ctx, unsigned index, enum status why)
+{
+    process_pool_cancel(ctx->rig.pool, &ctx->probes[index].job, why);
+}
+
+static void cancel__queued__ends_with_the_reason(void **state)
+{
+    struct ctx *ctx = *state;
+    assert_true(pool_rig_create_pool(&ctx->rig));
+    submit_some(ctx, 0, 3, FAKE_ECHO);
+    cancel(ctx, 1, ST_DEADLINE_EXCEEDED);
+    assert_int_equal(ctx->probes[1].ends, 0); /* never from within cancel() */
+    assert_true(process_pool_has_news(ctx->rig.pool, 0));
+    process_pool_collect(ctx->rig.pool, 0);
+    assert_ended(ctx, 1, ST_DEADLINE_EXCEEDED, NULL);
+    assert_int_equal(ctx->probes[1].job.attempts, 0);
+    assert_true(pool_rig_start(&ctx->rig));
+    await(ctx, 0, 3);
+    assert_idle(ctx);
+}
+
+static void cancel__ready__is_taken_back_and_never_runs(void **state)
+{
+    struct ctx *ctx = *state;
+    start(ctx);
+    occupy(ctx, 0);
+    assert_int_equal(submit(ctx, 1, FAKE_GATE, 1), ST_OK);
+    assert_int_equal(ctx->probes[1].job.state, JOB_POSTED);
+    cancel(ctx, 1, ST_CANCELLED);
+    await(ctx, 1, 1);
+    assert_ended(ctx, 1, ST_CANCELLED, NULL);
+    open_gate(0);
+    await(ctx, 0, 1);
+    assert_ended(ctx, 0, ST_OK, "0");
+    assert_int_equal(atomic_load(&stage->entered[1]), 0);
+    assert_int_equal(stats_of(ctx).kills, 0);
+    assert_idle(ctx);
+}
+
+static void cancel__running__kills_the_worker_and_spares_the_others(void **state)
+{
+    struct ctx *ctx = *state;
+    start(ctx);
+    pid_t victim = ctx->rig.members[0].pid;
+    occupy(ctx, 0);
+    submit_some(ctx, 1, 10, FAKE_ECHO);
+    cancel(ctx, 0, ST_DEADLINE_EXCEEDED);
+    process_pool_collect(ctx->rig.pool, 0);
+    assert_ended(ctx, 0, ST_DEADLINE_EXCEEDED, NULL); /* without waiting for the death */
+    assert_int_equal(ctx->probes[0].job.attempts, 1);
+    assert_true(ctx->probes[0].job.usage.wall_ns > 0);
+    await(ctx, 1, 10);
+    for (unsigned i = 1; i <= 10; i++)
+        assert_ended(ctx, i, ST_OK, NULL);
+    assert_true(ctx->rig.members[0].pid != victim);
+    assert_int_equal(stats_of(ctx).kills, 1);
+    assert_int_equal(stats_of(ctx).crashes, 0);
+    assert_int_equal(ctx->probes[0].ends, 1);
+    assert_idle(ctx);
+}
+
+static bool is_done_in_slot(void *context)
+{
+    return mailbox_peek(((struct ctx *)context)->rig.mailboxes[0], 0).state == SLOT_DONE;
+}
+
+static void cancel__done__the_result_counts(void **state)
+{
+    struct ctx *ctx = *state;
+    start(ctx);
+    occupy(ctx, 0);
+    open_gate(0);
+    assert_true(wait_until(is_done_in_slot, ctx, scaled_ms(WAIT_MS)));
+    cancel(ctx, 0, ST_CANCELLED);
+    process_pool_collect(ctx->rig.pool, 0);
+    assert_ended(ctx, 0, ST_OK, "0");
+    assert_int_equal(stats_of(ctx).kills, 0);
+    assert_idle(ctx);
+}
+
+static void cancel__ended_already__does_nothing(void **state)
+{
+    struct ctx *ctx = *state;
+    start(ctx);
+    assert_int_equal(submit(ctx, 0, FAKE_ECHO, 1), ST_OK);
+    await(ctx, 0, 1);
+    cancel(ctx, 0, ST_CANCELLED);
+    cancel(ctx, 0, ST_CANCELLED);
+    process_pool_collect(ctx->rig.pool, 0);
+    assert_ended(ctx, 0, ST_OK, "1");
+    assert_idle(ctx);
+}
+
+static void deadline__passed_in_the_mailbox__is_not_started(void **state)
+{
+    struct ctx *ctx = *state;
+    start(ctx);
+    occupy(ctx, 0);
+    pool_probe_init(&ctx->probes[1], FAKE_GATE, 1);
+    ctx->probes[1].job.deadline_ns = clock_now_ns();
+    assert_int_equal(process_pool_submit(ctx->rig.pool, &ctx->probes[1].job), ST_OK);
+    open_gate(0);
+    await(ctx, 0, 2);
+    assert_ended(ctx, 1, ST_DEADLINE_EXCEEDED, NULL);
+    assert_int_equal(ctx->probes[1].job.attempts, 0);
+    assert_int_equal(atomic_load(&stage->entered[1]), 0);
+    assert_idle(ctx);
+}
+
+/* ---- stealing ----------------------------------------------------------------------------------------------------- */
+
+static void dispatch__short_jobs_behind_a_long_one__run_where_it_is_idle(void **state)
+{
+    struct ctx *ctx = *state;
+    start(ctx);
+    occupy(ctx, 0);
+    occupy(ctx, 1);
+    submit_some(ctx, 2, 20, FAKE_ECHO);
+    assert_int_equal(stats_of(ctx).running, 2);
+    assert_int_equal(stats_of(ctx).queued, 20);
+    open_gate(1);
+    await(ctx, 1, 21); /* although job 0 never ends */
+    assert_int_equal(ctx->probes[0].ends, 0);
+    assert_true(stats_of(ctx).stolen > 0);
+    open_gate(0);
+    await(ctx, 0, 1);
+    assert_idle(ctx);
+}
+
+static void dispatch__idle_worker__is_preferred(void **state)
+{
+    struct ctx *ctx = *state;
+    start(ctx);
+    occupy(ctx, 0);
+    assert_int_equal(submit(ctx, 1, FAKE_ECHO, 1), ST_OK);
+    assert_int_not_equal(ctx->probes[1].job.worker, ctx->probes[0].job.worker);
+    await(ctx, 1, 1);
+    open_gate(0);
+    await(ctx, 0, 1);
+}
+
+/* ---- what is copied ----------------------------------------------------------------------------------------------- */
+
+static void submit_payload(struct ctx *ctx, unsigned index, const char *payload, size_t len)
+{
+    pool_probe_init(&ctx->probes[index], FAKE_LENGTH, 0);
+    struct job *job = &ctx->probes[index].job;
+    job->args_len = 0;
+    job->payload = payload;
+    job->payload_len = len;
+    job->has_payload = true;
+    assert_int_equal(process_pool_submit(ctx->rig.pool, job), ST_OK);
+}
+
+static void submit__large_payload__travels_whole_and_its_memory_comes_back(void **state)
+{
+    struct ctx *ctx = *state;
+    char *payload = malloc(10 * MIB);
+    char expected[32];
+    assert_non_null(payload);
+    memset(payload, 3, 10 * MIB);
+    start(ctx);
+    submit_payload(ctx, 0, payload, 8 * MIB);
+    submit_payload(ctx, 1, payload, 8 * MIB);
+    submit_payload(ctx, 2, payload, MAILBOX_INLINE_BYTES);
+    submit_payload(ctx, 3, payload, MAILBOX_INLINE_BYTES + 1);
+    submit_payload(ctx, 4, payload, 0);
+    submit_payload(ctx, 5, payload, 10 * MIB); /* more than the spill file takes */
+    await(ctx, 0, 6);
+    snprintf(expected, sizeof expected, "%d", 3 * 8 * MIB);
+    assert_ended(ctx, 0, ST_OK, expected);
+    assert_ended(ctx, 1, ST_OK, expected);
+    assert_ended(ctx, 2, ST_OK, "49152");
+    assert_ended(ctx, 3, ST_OK, "49155");
+    assert_ended(ctx, 4, ST_OK, "0");
+    assert_ended(ctx, 5, ST_NO_MEMORY, NULL);
+    assert_idle(ctx);
+    free(payload);
+}
+
+static void cancel__large_payload_waiting__its_memory_comes_back(void **state)
+{
+    struct ctx *ctx = *state;
+    char *payload = calloc(1, MIB);
+    assert_non_null(payload);
+    start(ctx);
+    occupy(ctx, 0);
+    submit_payload(ctx, 1, payload, MIB);
+    assert_true(pool_rig_spilled_blocks(&ctx->rig) > 0);
+    cancel(ctx, 1, ST_CANCELLED);
+    await(ctx, 1, 1);
+    assert_int_equal(pool_rig_spilled_blocks(&ctx->rig), 0);
+    open_gate(0);
+    await(ctx, 0, 1);
+    free(payload);
+}
+
+static void collect__large_result__is_whole_and_its_memory_comes_back(void **state)
+{
+    struct ctx *ctx = *state;
+    start(ctx);
+    assert_int_equal(submit(ctx, 0, FAKE_BLOB, 3 * MIB), ST_OK);
+    assert_int_equal(submit(ctx, 1, FAKE_BLOB, MAILBOX_INLINE_BYTES - 2), ST_OK);
+    assert_int_equal(submit(ctx, 2, FAKE_BLOB, 8 * MIB - 1), ST_OK); /* one byte beyond the limit */
+    await(ctx, 0, 3);
+    assert_ended(ctx, 0, ST_OK, NULL);
+    assert_int_equal(ctx->probes[0].job.result_len, 3 * MIB + 2);
+    assert_int_equal(strspn(ctx->probes[0].job.result + 1, "x"), 3 * MIB);
+    assert_int_equal(ctx->probes[1].job.result_len, MAILBOX_INLINE_BYTES);
+    assert_ended(ctx, 2, ST_RESULT_TOO_LARGE, NULL);
+    assert_idle(ctx);
+}
+
+static void collect__failures__bring_their_reasons(void **state)
+{
+    struct ctx *ctx = *state;
+    start(ctx);
+    assert_int_equal(submit(ctx, 0, FAKE_ECHO, UINT64_MAX), ST_OK);
+    pool_probe_init(&ctx->probes[1], FAKE_FAIL, 0);
+    ctx->probes[1].job.args_len = 0;
+    assert_int_equal(process_pool_submit(ctx->rig.pool, &ctx->probes[1].job), ST_OK);
+    await(ctx, 0, 2);
+    assert_ended(ctx, 0, ST_INVALID_ARGS, NULL);
+    assert_non_null(strstr(ctx->probes[0].job.result, "\"/n\""));
+    assert_ended(ctx, 1, ST_TASK_FAILED, "");
+    assert_string_equal(ctx->probes[1].job.detail, "as it was told to");
+    assert_idle(ctx);
+}
+
+static void submit_chunk(struct ctx *ctx, unsigned index, enum fake_task task, const char *array, unsigned items)
+{
+    pool_probe_init(&ctx->probes[index], task, 0);
+    struct job *job = &ctx->probes[index].job;
+    job->args = array;
+    job->args_len = strlen(array);
+    job->items = items;
+    assert_int_equal(process_pool_submit(ctx->rig.pool, job), ST_OK);
+}
+
+static void collect__chunk__counts_its_items(void **state)
+{
+    struct ctx *ctx = *state;
+    start(ctx);
+    submit_chunk(ctx, 0, FAKE_ECHO, "[{\"n\":7},{\"n\":8},{\"m\":9}]", 3);
+    await(ctx, 0, 1);
+    assert_ended(ctx, 0, ST_OK, NULL);
+    assert_int_equal(ctx->probes[0].job.items_done, 3);
+    assert_int_equal(ctx->probes[0].job.items_failed, 1);
+    assert_true(strncmp(ctx->probes[0].job.result, "{\"result\":7},{\"result\":8},{\"error\":{", 36) == 0);
+    assert_idle(ctx);
+}
+
+/* Each item is within its limit; together they outgrow the spill file (9 MiB here). */
+static void collect__chunk_too_large_together__keeps_what_is_finished(void **state)
+{
+    struct ctx *ctx = *state;
+    start(ctx);
+    submit_chunk(ctx, 0, FAKE_BLOB, "[{\"n\":4000000},{\"n\":4000000},{\"n\":4000000}]", 3);
+    await(ctx, 0, 1);
+    assert_ended(ctx, 0, ST_RESULT_TOO_LARGE, NULL);
+    assert_int_equal(ctx->probes[0].job.items_done, 2);
+    assert_int_equal(ctx->probes[0].job.result_len, 2 * (4000000 + strlen("{\"result\":\"\"},")) - 1);
+    assert_idle(ctx);
+}
+
+/* ---- figures ------------------------------------------------------------------------------------------------------ */
+
+static void get_workers__one_busy_one_idle__says_so(void **state)
+{
+    struct ctx *ctx = *state;
+    struct worker_info info[3];
+    assert_true(pool_rig_create_pool(&ctx->rig));
+    assert_int_equal(process_pool_get_workers(ctx->rig.pool, info, 2), 2);
+    assert_string_equal(worker_state_name(info[0].state), "dead");
+    assert_true(pool_rig_start(&ctx->rig));
+    occupy(ctx, 0);
+    assert_int_equal(process_pool_get_workers(ctx->rig.pool, info, 2), 2);
+    assert_string_equal(worker_state_name(info[0].state), "busy");
+    assert_string_equal(worker_state_name(info[1].state), "idle");
+    assert_int_equal(info[0].task, FAKE_GATE);
+    assert_int_equal(info[1].task, -1);
+    assert_int_equal(info[0].pid, ctx->rig.members[0].pid);
+    assert_int_equal(info[0].jobs_posted, 1);
+    assert_int_equal(info[0].generation, 1);
+    assert_true(info[0].running_ns > 0 && info[1].running_ns == 0);
+    open_gate(0);
+    await(ctx, 0, 1);
+    assert_int_equal(process_pool_get_workers(ctx->rig.pool, info, 1), 2);
+    assert_int_equal(info[0].jobs_done, 1);
+}
+
+static void get_stats__all_kinds_of_ends__add_up(void **state)
+{
+    struct ctx *ctx = *state;
+    start(ctx);
+    occupy(ctx, 0);
+    submit_some(ctx, 1, 4, FAKE_ECHO);
+    cancel(ctx, 2, ST_CANCELLED);
+    cancel(ctx, 0, ST_DEADLINE_EXCEEDED);
+    await(ctx, 0, 5);
+    struct process_pool_stats stats = stats_of(ctx);
+    assert_int_equal(stats.submitted, 5);
+    assert_int_equal(stats.completed, 3);
+    assert_int_equal(stats.ended_by_status[ST_OK], 3);
+    assert_int_equal(stats.ended_by_status[ST_CANCELLED], 1);
+    assert_int_equal(stats.ended_by_status[ST_DEADLINE_EXCEEDED], 1);
+    assert_idle(ctx);
+}
+
+static void free__null__does_nothing(void **state)
+{
+    (void)state;
+    process_pool_free(NULL);
+}
+
+int main(void)
+{
+#define TEST(name, workers) cmocka_unit_test_setup_teardown(name, setup_##workers, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(submit__idle_worker__runs_it, two),
+        TEST(submit__no_worker_yet__waits_for_one, two),
+        TEST(submit__queue_full__refused_and_still_the_callers, one),
+        TEST(submit__queue_full__admits_further_chunks_and_does_not_count_them, one),
+        TEST(submit__too_many_bytes_held__refused_until_some_end, one),
+        TEST(collect__done__makes_the_news_old, one),
+        TEST(collect__on_done_submits_again__works, one),
+        TEST(cancel__queued__ends_with_the_reason, one),
+        TEST(cancel__ready__is_taken_back_and_never_runs, one),
+        TEST(cancel__running__kills_the_worker_and_spares_the_others, one),
+        TEST(cancel__done__the_result_counts, one),
+        TEST(cancel__ended_already__does_nothing, one),
+        TEST(deadline__passed_in_the_mailbox__is_not_started, one),
+        TEST(dispatch__short_jobs_behind_a_long_one__run_where_it_is_idle, two),
+        TEST(dispatch__idle_worker__is_preferred, two),
+        TEST(submit__large_payload__travels_whole_and_its_memory_comes_back, two),
+        TEST(cancel__large_payload_waiting__its_memory_comes_back, one),
+        TEST(collect__large_result__is_whole_and_its_memory_comes_back, two),
+        TEST(collect__failures__bring_their_reasons, two),
+        TEST(collect__chunk__counts_its_items, one),
+        TEST(collect__chunk_too_large_together__keeps_what_is_finished, one),
+        TEST(get_workers__one_busy_one_idle__says_so, two),
+        TEST(get_stats__all_kinds_of_ends__add_up, one),
+        cmocka_unit_test(free__null__does_nothing),
+    };
+    return cmocka_run_group_tests_name("process_pool", tests, NULL, NULL);
+}
