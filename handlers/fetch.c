@@ -1,11 +1,11 @@
 /* fetch: GET /fetch?url=… and POST /fetch: URLs in, what their origins answered out.
  *
- * One URL is answered with its result itself, or with a problem if no origin answered; a list is always a 200 with one result or error
- * per URL, in the caller's order. The results are JSON texts that the I/O threads wrote; they go out as they are, the list's brackets
- * and commas between them as further pieces.
+ * One URL is answered with its result itself, or with a problem if no origin answered; a list is always a 200 with one
+ * result or error per URL, in the caller's order. The results are JSON texts that the I/O threads wrote; they go out as
+ * they are, the list's brackets and commas between them as further pieces.
  *
- * A call that ends early (its deadline, the client's leaving, the service's end) is cancelled in the pool and then answered
- * like any other, with what was finished. */
+ * A call that ends early (its deadline, the client's leaving, the service's end) is cancelled in the pool and then
+ * answered like any other, with what was finished. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,8 +22,9 @@ enum {
     MEMBERS_EXTRA_BYTES = 128
 };
 
-static const char result_without_memory[] = "{\"error\":{\"code\":\"out_of_memory\",\"phase\":\"body\","
-                                            "\"message\":\"the service had no memory for the result\",\"retriable\":true}}";
+static const char result_without_memory[] =
+    "{\"error\":{\"code\":\"out_of_memory\",\"phase\":\"body\","
+    "\"message\":\"the service had no memory for the result\",\"retriable\":true}}";
 
 static void answer_failure(struct exchange *x, const struct fetch_item *item)
 {
@@ -64,8 +65,8 @@ static void write_tail(struct fetch_request *request)
 {
     const struct fetch_call *call = &request->call;
     size_t ok = count_ok(call);
-    snprintf(request->tail, sizeof request->tail, "],\"ok\":%zu,\"failed\":%zu,\"elapsed_ms\":%.3f}", ok, call->count - ok,
-             clock_ms(clock_now_ns() - call->started_ns));
+    snprintf(request->tail, sizeof request->tail, "],\"ok\":%zu,\"failed\":%zu,\"elapsed_ms\":%.3f}", ok,
+             call->count - ok, clock_ms(clock_now_ns() - call->started_ns));
 }
 
 static void answer_list(struct fetch_request *request)
@@ -107,7 +108,8 @@ static uint64_t deadline_ns(const struct exchange *x)
 static void handle(struct exchange *x)
 {
     struct fetch_request *request;
-    bool is_read = x->method == HTTP_POST ? fetch_request_from_body(x, &request) : fetch_request_from_query(x, &request);
+    bool is_read =
+        x->method == HTTP_POST ? fetch_request_from_body(x, &request) : fetch_request_from_query(x, &request);
     if (!is_read)
         return;
     request->call.on_done = on_done;

@@ -1,8 +1,9 @@
-/* fetch_options: two tables, one of the options that are numbers (JSON and query string share it) and one of the others.
+/* fetch_options: two tables, one of the options that are numbers (JSON and query string share it) and one of the
+ * others.
  *
- * Header lines are checked here, because libcurl sends what it is given: a line end in a value would be a second header, and the
- * headers that frame a message or belong to one connection are libcurl's to write. Names and values are joined to "Name: value" once
- * and used by every URL that inherits them. */
+ * Header lines are checked here, because libcurl sends what it is given: a line end in a value would be a second
+ * header, and the headers that frame a message or belong to one connection are libcurl's to write. Names and values are
+ * joined to "Name: value" once and used by every URL that inherits them. */
 #include "handlers/fetch_options.h"
 
 #include <cjson/cJSON.h>
@@ -43,13 +44,18 @@ static void write_pointer(struct buf *out, const char *at, const char *member)
     buf_done(&pointer);
 }
 
-static void add(struct fetch_errors *errors, const char *at, const char *member, const char *parameter, const char *detail)
+static void add(struct fetch_errors *errors, const char *at, const char *member, const char *parameter,
+                const char *detail)
 {
     if (errors->count++ >= ERRORS_LISTED_MAX)
         return;
     if (errors->count == 1)
         snprintf(errors->first, sizeof errors->first, "%s%s%.100s: %s", at, member ? "/" : "",
-                 member ? member : parameter ? parameter : at[0] ? "" : "the body", detail);
+                 member      ? member
+                 : parameter ? parameter
+                 : at[0]     ? ""
+                             : "the body",
+                 detail);
     struct buf entry = BUF_INIT(ERRORS_MAX_BYTES);
     buf_str(&entry, errors->count > 1 ? ",{\"pointer\":" : "{\"pointer\":");
     write_pointer(&entry, at, member);
@@ -65,12 +71,12 @@ static void add(struct fetch_errors *errors, const char *at, const char *member,
     buf_done(&entry);
 }
 
-#define FORMAT_DETAIL(text, detail)                                                                                                \
-    do {                                                                                                                           \
-        va_list arguments;                                                                                                         \
-        va_start(arguments, detail);                                                                                               \
-        vsnprintf((text), sizeof(text), (detail), arguments);                                                                      \
-        va_end(arguments);                                                                                                         \
+#define FORMAT_DETAIL(text, detail)                           \
+    do {                                                      \
+        va_list arguments;                                    \
+        va_start(arguments, detail);                          \
+        vsnprintf((text), sizeof(text), (detail), arguments); \
+        va_end(arguments);                                    \
     } while (0)
 
 void fetch_errors_add(struct fetch_errors *errors, const char *at, const char *member, const char *detail, ...)
@@ -123,7 +129,8 @@ void fetch_options_read_integer(struct fetch_reader *reader, const cJSON *member
 {
     double value = member->valuedouble;
     /* The limits are far below 2^53, so the comparison and the conversion are exact. */
-    if (cJSON_IsNumber(member) && value >= (double)minimum && value <= (double)maximum && value == (double)(uint64_t)value) {
+    if (cJSON_IsNumber(member) && value >= (double)minimum && value <= (double)maximum &&
+        value == (double)(uint64_t)value) {
         *ret_value = (uint64_t)value;
         return;
     }
@@ -132,7 +139,8 @@ void fetch_options_read_integer(struct fetch_reader *reader, const cJSON *member
                      option ? ")" : "");
 }
 
-bool fetch_options_read_parameter(struct fetch_reader *reader, const char *name, const char *value, struct fetch_item *item)
+bool fetch_options_read_parameter(struct fetch_reader *reader, const char *name, const char *value,
+                                  struct fetch_item *item)
 {
     const struct number_option *option = find_number_option(name);
     if (!option)
@@ -157,8 +165,8 @@ static const struct {
     enum fetch_method method;
     bool may_have_body;
 } methods[] = {
-    { "GET", FETCH_GET, false },    { "HEAD", FETCH_HEAD, false },     { "POST", FETCH_POST, true },
-    { "PUT", FETCH_PUT, true },     { "PATCH", FETCH_PATCH, true },    { "DELETE", FETCH_DELETE, true },
+    { "GET", FETCH_GET, false },         { "HEAD", FETCH_HEAD, false },  { "POST", FETCH_POST, true },
+    { "PUT", FETCH_PUT, true },          { "PATCH", FETCH_PATCH, true }, { "DELETE", FETCH_DELETE, true },
     { "OPTIONS", FETCH_OPTIONS, false },
 };
 
@@ -170,13 +178,15 @@ static void read_method(struct fetch_reader *reader, const cJSON *member, struct
             return;
         }
     }
-    fetch_errors_add(&reader->errors, reader->at, member->string, "must be GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS");
+    fetch_errors_add(&reader->errors, reader->at, member->string,
+                     "must be GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS");
 }
 
 static void read_body(struct fetch_reader *reader, const cJSON *member, struct fetch_item *item)
 {
     if (!cJSON_IsString(member)) {
-        fetch_errors_add(&reader->errors, reader->at, member->string, "must be a string; use body_base64 for other bytes");
+        fetch_errors_add(&reader->errors, reader->at, member->string,
+                         "must be a string; use body_base64 for other bytes");
         return;
     }
     item->body = member->valuestring;
@@ -196,7 +206,8 @@ static void read_body_base64(struct fetch_reader *reader, const cJSON *member, s
     const char *text = cJSON_IsString(member) ? member->valuestring : "!";
     size_t len = strlen(text);
     if (!is_strict_base64(text, len) || len > INT32_MAX) {
-        fetch_errors_add(&reader->errors, reader->at, member->string, "must be a string of padded base64 (RFC 4648 section 4)");
+        fetch_errors_add(&reader->errors, reader->at, member->string,
+                         "must be a string of padded base64 (RFC 4648 section 4)");
         return;
     }
     unsigned char *bytes = arena_alloc(reader->arena, len / 4 + 1, 3);
@@ -228,8 +239,10 @@ static bool is_plain_value(const char *text)
 
 static bool is_reserved(const char *name)
 {
-    static const char *const reserved[] = { "Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "TE",
-                                            "Trailer", "Upgrade", "Expect", "Accept-Encoding" };
+    static const char *const reserved[] = { "Host",           "Content-Length", "Transfer-Encoding",
+                                            "Connection",     "Keep-Alive",     "TE",
+                                            "Trailer",        "Upgrade",        "Expect",
+                                            "Accept-Encoding" };
     for (size_t i = 0; i < ARRAY_LEN(reserved); i++)
         if (strcasecmp(name, reserved[i]) == 0)
             return true;
@@ -265,24 +278,13 @@ static const char *join_header(struct fetch_reader *reader, const cJSON *header)
     return line;
 }
 
-static void read_headers(struct fetch_reader *reader, const cJSON *member, struct fetch_item *item)
+static void read_header_lines(struct fetch_reader *reader, const cJSON *headers, const char **lines)
 {
-    int count = cJSON_IsObject(member) ? cJSON_GetArraySize(member) : -1;
-    if (count < 0 || count > HEADERS_MAX) {
-        fetch_errors_add(&reader->errors, reader->at, member->string, "must be an object of at most %d headers with their values",
-                         HEADERS_MAX);
-        return;
-    }
-    const char **lines = count ? arena_alloc(reader->arena, (size_t)count + 1, sizeof *lines) : NULL;
-    if (count && !lines) {
-        reader->errors.out_of_memory = true;
-        return;
-    }
     char at[sizeof reader->at + sizeof "/headers"];
     snprintf(at, sizeof at, "%s/headers", reader->at);
     size_t used = 0;
     const cJSON *header;
-    cJSON_ArrayForEach(header, member)
+    cJSON_ArrayForEach(header, headers)
     {
         const char *wrong = check_header(header);
         if (wrong)
@@ -290,7 +292,25 @@ static void read_headers(struct fetch_reader *reader, const cJSON *member, struc
         else
             lines[used++] = join_header(reader, header);
     }
+}
+
+static void read_headers(struct fetch_reader *reader, const cJSON *member, struct fetch_item *item)
+{
+    int count = cJSON_IsObject(member) ? cJSON_GetArraySize(member) : -1;
+    if (count < 0 || count > HEADERS_MAX) {
+        fetch_errors_add(&reader->errors, reader->at, member->string,
+                         "must be an object of at most %d headers with their values", HEADERS_MAX);
+        return;
+    }
+    item->headers = NULL;
+    if (count == 0)
+        return;
+    const char **lines = arena_alloc(reader->arena, (size_t)count + 1, sizeof *lines);
     item->headers = lines;
+    if (lines)
+        read_header_lines(reader, member, lines);
+    else
+        reader->errors.out_of_memory = true;
 }
 
 /* ---- all of them ---- */
@@ -321,7 +341,8 @@ bool fetch_options_read(struct fetch_reader *reader, const cJSON *member, struct
     if (number) {
         uint64_t value = 0;
         unsigned errors = reader->errors.count;
-        fetch_options_read_integer(reader, member, number->minimum, number->maximum(reader->limits), number->flag, &value);
+        fetch_options_read_integer(reader, member, number->minimum, number->maximum(reader->limits), number->flag,
+                                   &value);
         if (reader->errors.count == errors)
             number->set(item, value);
         return true;
@@ -336,7 +357,10 @@ bool fetch_options_read(struct fetch_reader *reader, const cJSON *member, struct
 }
 
 /* cJSON_HasObjectItem() ignores case. */
-static bool has_member(const cJSON *object, const char *name) { return cJSON_GetObjectItemCaseSensitive(object, name) != NULL; }
+static bool has_member(const cJSON *object, const char *name)
+{
+    return cJSON_GetObjectItemCaseSensitive(object, name) != NULL;
+}
 
 void fetch_options_check(struct fetch_reader *reader, const cJSON *object, const struct fetch_item *item)
 {
@@ -346,6 +370,6 @@ void fetch_options_check(struct fetch_reader *reader, const cJSON *object, const
         return;
     for (size_t i = 0; i < ARRAY_LEN(methods); i++)
         if (methods[i].method == item->method && !methods[i].may_have_body)
-            fetch_errors_add(&reader->errors, reader->at, "body", "a %s request has no body; name a method that has one",
-                             methods[i].name);
+            fetch_errors_add(&reader->errors, reader->at, "body",
+                             "a %s request has no body; name a method that has one", methods[i].name);
 }

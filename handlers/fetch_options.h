@@ -17,17 +17,18 @@
 struct cJSON;
 
 struct fetch_errors {
-    struct buf list;     /* JSON objects, separated by commas; bounded */
-    unsigned count;      /* found in all; the first few are listed */
-    char first[256];     /* the first one, for people */
-    bool out_of_memory;  /* says nothing about the request */
+    struct buf list;    /* JSON objects, separated by commas; bounded */
+    unsigned count;     /* found in all; the first few are listed */
+    char first[256];    /* the first one, for people */
+    bool out_of_memory; /* says nothing about the request */
 };
 
 /* What is wrong with `member` (NULL: with the value itself) of the value at the JSON Pointer `at`. */
 void fetch_errors_add(struct fetch_errors *errors, const char *at, const char *member, const char *detail, ...)
     __attribute__((format(printf, 4, 5), nonnull(1, 2, 4)));
 /* The same for a parameter of the query string. */
-void fetch_errors_add_parameter(struct fetch_errors *errors, const char *name, const char *detail, ...) PRINTF_LIKE(3, 4) NONNULL;
+void fetch_errors_add_parameter(struct fetch_errors *errors, const char *name, const char *detail, ...)
+    PRINTF_LIKE(3, 4) NONNULL;
 
 struct fetch_reader {
     const struct handler_limits *limits;
@@ -39,16 +40,21 @@ struct fetch_reader {
 /* What holds where a caller says nothing. */
 void fetch_options_default(const struct handler_limits *limits, struct fetch_item *ret_item) NONNULL;
 
-/* True: the member is one of the options, and the item has it (or an error was added). False: no option has this name. */
-bool fetch_options_read(struct fetch_reader *reader, const struct cJSON *member, struct fetch_item *item) NONNULL MUST_CHECK;
-bool fetch_options_read_parameter(struct fetch_reader *reader, const char *name, const char *value, struct fetch_item *item)
+/* True: the member is one of the options, and the item has it (or an error was added). False: no option has this name.
+ */
+bool fetch_options_read(struct fetch_reader *reader, const struct cJSON *member, struct fetch_item *item)
     NONNULL MUST_CHECK;
+bool fetch_options_read_parameter(struct fetch_reader *reader, const char *name, const char *value,
+                                  struct fetch_item *item) NONNULL MUST_CHECK;
 
 /* After all members of the object were read: do they go together? */
-void fetch_options_check(struct fetch_reader *reader, const struct cJSON *object, const struct fetch_item *item) NONNULL;
+void fetch_options_check(struct fetch_reader *reader, const struct cJSON *object, const struct fetch_item *item)
+    NONNULL;
 
-/* An exact integer within the range; else an error is added and *ret_value is untouched. `option`: what sets the maximum, or NULL. */
-void fetch_options_read_integer(struct fetch_reader *reader, const struct cJSON *member, uint64_t minimum, uint64_t maximum,
-                                const char *option, uint64_t *ret_value) __attribute__((nonnull(1, 2, 6)));
+/* An exact integer within the range; else an error is added and *ret_value is untouched. `option`: what sets the
+ * maximum, or NULL. */
+void fetch_options_read_integer(struct fetch_reader *reader, const struct cJSON *member, uint64_t minimum,
+                                uint64_t maximum, const char *option, uint64_t *ret_value)
+    __attribute__((nonnull(1, 2, 6)));
 
 #endif

@@ -1,10 +1,11 @@
 /* fetch_request: body or query string to fetch_call.
  *
- * The items point into the cJSON tree, which lives as long as the call; what must be built (header lines, decoded bodies, the
- * list of items) comes from one arena. So a call of a thousand URLs costs two small allocations each, cJSON's.
+ * The items point into the cJSON tree, which lives as long as the call; what must be built (header lines, decoded
+ * bodies, the list of items) comes from one arena. So a call of a thousand URLs costs two small allocations each,
+ * cJSON's.
  *
- * A URL that no request can be made of is that item's failure, found by the pool; only what is wrong with the request's shape
- * refuses the call. */
+ * A URL that no request can be made of is that item's failure, found by the pool; only what is wrong with the request's
+ * shape refuses the call. */
 #include "handlers/fetch_request.h"
 
 #include <cjson/cJSON.h>
@@ -87,7 +88,8 @@ static void read_item_object(struct fetch_reader *reader, const cJSON *object, s
     fetch_options_check(reader, object, item);
 }
 
-static void read_urls(struct fetch_reader *reader, const cJSON *urls, const struct fetch_item *defaults, struct fetch_call *call)
+static void read_urls(struct fetch_reader *reader, const cJSON *urls, const struct fetch_item *defaults,
+                      struct fetch_call *call)
 {
     size_t count = cJSON_IsArray(urls) ? (size_t)cJSON_GetArraySize(urls) : 0;
     if (!cJSON_IsArray(urls) || count == 0)
@@ -113,7 +115,8 @@ static void read_urls(struct fetch_reader *reader, const cJSON *urls, const stru
     }
 }
 
-static void read_single(struct fetch_reader *reader, const cJSON *url, const struct fetch_item *defaults, struct fetch_call *call)
+static void read_single(struct fetch_reader *reader, const cJSON *url, const struct fetch_item *defaults,
+                        struct fetch_call *call)
 {
     if (!cJSON_IsString(url)) {
         fetch_errors_add(&reader->errors, "", "url", "must be a string");
@@ -124,7 +127,8 @@ static void read_single(struct fetch_reader *reader, const cJSON *url, const str
 }
 
 /* Everything but the URLs; these come after, since they inherit the options wherever those stand. */
-static void read_members(struct fetch_reader *reader, const cJSON *root, struct fetch_item *defaults, struct fetch_call *call)
+static void read_members(struct fetch_reader *reader, const cJSON *root, struct fetch_item *defaults,
+                         struct fetch_call *call)
 {
     const cJSON *member;
     uint64_t concurrency = 0;
@@ -133,7 +137,8 @@ static void read_members(struct fetch_reader *reader, const cJSON *root, struct 
         if (strcmp(member->string, "url") == 0 || strcmp(member->string, "urls") == 0)
             continue;
         if (strcmp(member->string, "concurrency") == 0)
-            fetch_options_read_integer(reader, member, 1, reader->limits->fetch_inflight_max, "--fetch-inflight-max", &concurrency);
+            fetch_options_read_integer(reader, member, 1, reader->limits->fetch_inflight_max, "--fetch-inflight-max",
+                                       &concurrency);
         else if (!fetch_options_read(reader, member, defaults))
             fetch_errors_add(&reader->errors, "", member->string, "is not a member of a fetch");
     }
@@ -143,7 +148,8 @@ static void read_members(struct fetch_reader *reader, const cJSON *root, struct 
 
 static void read_root(struct fetch_reader *reader, const cJSON *root, struct fetch_request *request)
 {
-    const cJSON *url = cJSON_GetObjectItemCaseSensitive(root, "url"), *urls = cJSON_GetObjectItemCaseSensitive(root, "urls");
+    const cJSON *url = cJSON_GetObjectItemCaseSensitive(root, "url"),
+                *urls = cJSON_GetObjectItemCaseSensitive(root, "urls");
     struct fetch_item defaults;
     fetch_options_default(reader->limits, &defaults);
     read_members(reader, root, &defaults, &request->call);
@@ -159,12 +165,14 @@ static void read_root(struct fetch_reader *reader, const cJSON *root, struct fet
 static bool is_json_body(struct exchange *x)
 {
     if (x->query_count > 0) {
-        exchange_problem(x, ST_INVALID_ARGS, "POST /fetch has no query parameters; its options are members of the JSON body");
+        exchange_problem(x, ST_INVALID_ARGS,
+                         "POST /fetch has no query parameters; its options are members of the JSON body");
     } else if (x->body_len == 0) {
         exchange_problem(x, ST_INVALID_JSON, "the body is empty; %s", hint);
     } else if (x->media_type == MEDIA_FORM) {
-        exchange_problem(x, ST_UNSUPPORTED_MEDIA_TYPE, "the body came as a form, which is what `curl -d` says unless told otherwise; "
-                                                       "add -H 'Content-Type: application/json'");
+        exchange_problem(x, ST_UNSUPPORTED_MEDIA_TYPE,
+                         "the body came as a form, which is what `curl -d` says unless told otherwise; "
+                         "add -H 'Content-Type: application/json'");
     } else if (x->media_type != MEDIA_JSON) {
         exchange_problem(x, ST_UNSUPPORTED_MEDIA_TYPE, "the body must be JSON, with Content-Type: application/json");
     } else {
@@ -192,12 +200,14 @@ static cJSON *parse_body(struct exchange *x)
 
 static struct fetch_reader reader_for(struct fetch_request *request)
 {
-    return (struct fetch_reader){
-        .limits = request->x->app->limits, .arena = request->arena, .errors.list = BUF_INIT(ERRORS_LIST_MAX_BYTES) };
+    return (struct fetch_reader){ .limits = request->x->app->limits,
+                                  .arena = request->arena,
+                                  .errors.list = BUF_INIT(ERRORS_LIST_MAX_BYTES) };
 }
 
 /* The request if nothing was wrong with it; else it is freed and the exchange answered. */
-static bool finish_reading(struct fetch_reader *reader, struct fetch_request *request, struct fetch_request **ret_request)
+static bool finish_reading(struct fetch_reader *reader, struct fetch_request *request,
+                           struct fetch_request **ret_request)
 {
     if (refuse_if_any(request->x, &reader->errors)) {
         fetch_request_free(request);

@@ -4,11 +4,11 @@
  *   group's parked its group was full when it was last looked at
  *   host's parked  its group had room, its host was full
  *
- * Nothing is moved when a limit is reached; a lane finds out when its turn comes and parks where it was refused. When a slot of a
- * group or host falls free, one of the lanes parked there becomes ready: a slot serves one. A lane that cannot use the slot
- * that woke it parks elsewhere and passes the slot on to the next (wake_one), so a free slot always has a ready lane to take it
- * or nobody who could. Each move is paid for by a ticket that was added or finished, hence O(1) amortised: scanning the
- * waiting tickets instead would be quadratic with one slow host and a thousand callers.
+ * Nothing is moved when a limit is reached; a lane finds out when its turn comes and parks where it was refused. When a
+ * slot of a group or host falls free, one of the lanes parked there becomes ready: a slot serves one. A lane that
+ * cannot use the slot that woke it parks elsewhere and passes the slot on to the next (wake_one), so a free slot always
+ * has a ready lane to take it or nobody who could. Each move is paid for by a ticket that was added or finished, hence
+ * O(1) amortised: scanning the waiting tickets instead would be quadratic with one slow host and a thousand callers.
  *
  * Hosts live in a hash table for as long as they have tickets. */
 #include "pool/admission.h"
@@ -22,7 +22,7 @@ struct admission_host {
     struct admission_host *next; /* in its bucket */
     uint32_t hash;
     unsigned running;
-    size_t tickets;               /* waiting or running: the host goes with the last */
+    size_t tickets; /* waiting or running: the host goes with the last */
     struct admission_lanes parked;
     struct admission_lane *newest_lane; /* of the group that is adding tickets, */
     uint64_t newest_serial;             /* if this is the group's serial */
@@ -48,7 +48,9 @@ static struct admission_host **bucket_of(struct admission *admission, uint32_t h
 
 bool admission_init(struct admission *admission, unsigned running_max, unsigned per_host_max)
 {
-    *admission = (struct admission){ .running_max = running_max, .per_host_max = per_host_max, .bucket_count = BUCKETS_AT_FIRST };
+    *admission = (struct admission){ .running_max = running_max,
+                                     .per_host_max = per_host_max,
+                                     .bucket_count = BUCKETS_AT_FIRST };
     TAILQ_INIT(&admission->ready);
     admission->buckets = calloc(admission->bucket_count, sizeof *admission->buckets);
     return admission->buckets != NULL;
@@ -59,7 +61,8 @@ void admission_done(struct admission *admission) { free(admission->buckets); }
 void admission_group_init(struct admission *admission, struct admission_group *group, unsigned running_max,
                           struct admission_lane *lanes)
 {
-    *group = (struct admission_group){ .running_max = running_max, .serial = ++admission->group_serial, .lanes = lanes };
+    *group =
+        (struct admission_group){ .running_max = running_max, .serial = ++admission->group_serial, .lanes = lanes };
     TAILQ_INIT(&group->parked);
 }
 
@@ -162,8 +165,8 @@ static struct admission_lane *lane_for(struct admission_group *group, struct adm
     return lane;
 }
 
-bool admission_add(struct admission *admission, struct admission_group *group, struct admission_ticket *ticket, const char *origin,
-                   size_t origin_len)
+bool admission_add(struct admission *admission, struct admission_group *group, struct admission_ticket *ticket,
+                   const char *origin, size_t origin_len)
 {
     struct admission_host *host = find_or_add_host(admission, origin, origin_len);
     if (!host)

@@ -1,11 +1,12 @@
 /* curl_loop: curl_multi_socket_action() on epoll.
  *
- * Why not curl_multi_poll(): it hands the kernel every descriptor at every wake-up, which costs twice the CPU per transfer at 5,000
- * (docs/architecture.md has the figures). Plain socket actions in turn lose to poll at 64 transfers, because libcurl
- * gives up a socket at the end of each request and asks for it again at the start of the next: two epoll_ctl calls each. So a
- * socket that we opened stays registered for reading while its connection idles in libcurl's cache; the request that reuses
- * it finds it in place. If an idle one becomes readable (the peer closed it) it is taken out, and libcurl sees the end when it next
- * considers reuse. libcurl's own descriptors (its resolver's) are closed without telling us and are never kept. */
+ * Why not curl_multi_poll(): it hands the kernel every descriptor at every wake-up, which costs twice the CPU per
+ * transfer at 5,000 (docs/architecture.md has the figures). Plain socket actions in turn lose to poll at 64 transfers,
+ * because libcurl gives up a socket at the end of each request and asks for it again at the start of the next: two
+ * epoll_ctl calls each. So a socket that we opened stays registered for reading while its connection idles in libcurl's
+ * cache; the request that reuses it finds it in place. If an idle one becomes readable (the peer closed it) it is taken
+ * out, and libcurl sees the end when it next considers reuse. libcurl's own descriptors (its resolver's) are closed
+ * without telling us and are never kept. */
 #include "pool/curl_loop.h"
 
 #include <errno.h>
@@ -56,7 +57,8 @@ static void register_for(struct curl_loop *loop, int fd, struct watched_socket *
         return;
     struct epoll_event event = { .events = events, .data.fd = fd };
     int first = socket->registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-    /* The record can be behind the kernel for descriptors that libcurl opens and closes by itself: then the other operation fits. */
+    /* The record can be behind the kernel for descriptors that libcurl opens and closes by itself: then the other
+     * operation fits. */
     if (epoll_ctl(loop->epoll_fd, first, fd, &event) == 0 ||
         epoll_ctl(loop->epoll_fd, first == EPOLL_CTL_ADD ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) == 0)
         socket->registered = events;
@@ -71,7 +73,8 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *s
     if (!socket)
         return 0; /* no memory: this transfer ends by its timeout, whereas an error would abort all of them */
     bool is_unwanted = what == CURL_POLL_REMOVE || what == CURL_POLL_NONE;
-    socket->wanted = is_unwanted ? 0 : ((what & CURL_POLL_IN) ? EPOLLIN : 0u) | ((what & CURL_POLL_OUT) ? EPOLLOUT : 0u);
+    socket->wanted =
+        is_unwanted ? 0 : ((what & CURL_POLL_IN) ? EPOLLIN : 0u) | ((what & CURL_POLL_OUT) ? EPOLLOUT : 0u);
     if (!is_unwanted)
         register_for(loop, fd, socket, socket->wanted);
     else if (!socket->is_ours || socket->registered != EPOLLIN)

@@ -1,4 +1,5 @@
-/* curl_loop: one curl multi handle driven by epoll. Belongs to one thread; only curl_loop_wake() may be called by others. */
+/* curl_loop: one curl multi handle driven by epoll. Belongs to one thread; only curl_loop_wake() may be called by
+ * others. */
 #ifndef TWINPOOL_POOL_CURL_LOOP_H
 #define TWINPOOL_POOL_CURL_LOOP_H
 
@@ -15,12 +16,13 @@ struct curl_loop {
     CURLM *multi;
     int epoll_fd;
     int wake_fd;
-    uint64_t timer_due_ns; /* libcurl's one timer; CLOCK_NEVER if not set */
+    uint64_t timer_due_ns;          /* libcurl's one timer; CLOCK_NEVER if not set */
     struct watched_socket *sockets; /* by descriptor */
     size_t socket_count;
 };
 
-/* connections_max: idle connections kept, the oldest are closed beyond. False: no memory or descriptors; nothing to undo. */
+/* connections_max: idle connections kept, the oldest are closed beyond. False: no memory or descriptors; nothing to
+ * undo. */
 bool curl_loop_init(struct curl_loop *loop, long connections_max) NONNULL MUST_CHECK;
 void curl_loop_done(struct curl_loop *loop) NONNULL; /* every easy handle must have been removed */
 
@@ -28,8 +30,8 @@ void curl_loop_done(struct curl_loop *loop) NONNULL; /* every easy handle must h
 void curl_loop_adopt(struct curl_loop *loop, CURL *easy) NONNULL;
 curl_socket_t curl_loop_open_socket(struct curl_loop *loop, const struct curl_sockaddr *address) NONNULL;
 
-/* Runs what libcurl's timer is due for: also what was added to the multi handle since. Transfers can complete in it, so ask
- * curl_multi_info_read() before sleeping. */
+/* Runs what libcurl's timer is due for: also what was added to the multi handle since. Transfers can complete in it, so
+ * ask curl_multi_info_read() before sleeping. */
 void curl_loop_run_due(struct curl_loop *loop) NONNULL;
 
 /* Sleeps until a socket, the timer or a wake-up (not at all unless may_sleep), and runs what the sockets brought.

@@ -1,10 +1,10 @@
 /* egress_policy: two tables of special ranges and one walk over them.
  *
- * Every address becomes 16 bytes, an IPv4 address the IPv4-mapped ones. Forms that carry an IPv4 address inside and deliver to it
- * (mapped, NAT64, ISATAP) are judged as that address, because that is where the packets go. Tunnels whose inner
- * address the sender cannot vouch for (6to4, Teredo) are refused whole. IPv4 is allowed unless listed; IPv6 is refused unless
- * inside 2000::/3 and not listed, so that a block which IANA hands out tomorrow is closed today. The IPv6 rows outside 2000::/3
- * only give the refusal a better name.
+ * Every address becomes 16 bytes, an IPv4 address the IPv4-mapped ones. Forms that carry an IPv4 address inside and
+ * deliver to it (mapped, NAT64, ISATAP) are judged as that address, because that is where the packets go. Tunnels whose
+ * inner address the sender cannot vouch for (6to4, Teredo) are refused whole. IPv4 is allowed unless listed; IPv6 is
+ * refused unless inside 2000::/3 and not listed, so that a block which IANA hands out tomorrow is closed today. The
+ * IPv6 rows outside 2000::/3 only give the refusal a better name.
  *
  * The allow list knows the two families apart: "::/0" says nothing about IPv4, however the address is written. */
 #include "pool/egress_policy.h"
@@ -19,8 +19,11 @@ struct rule {
     const char *text;
 };
 
-#define V4(a, b, c, d, bits, name) \
-    { { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d }, 96 + (bits), name " (" #a "." #b "." #c "." #d "/" #bits ")" }
+#define V4(a, b, c, d, bits, name)                                             \
+    {                                                                          \
+        { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d }, 96 + (bits), \
+            name " (" #a "." #b "." #c "." #d "/" #bits ")"                    \
+    }
 
 /* IANA IPv4 special-purpose registry, with the blocks that are not globally reachable, multicast and class E. */
 static const struct rule ipv4_refused[] = {
@@ -63,9 +66,9 @@ static const struct rule ipv6_refused[] = {
     { { 0xff }, 8, "multicast (ff00::/8)" },
 };
 
-static const uint8_t mapped_prefix[16] = { [10] = 0xff, [11] = 0xff };           /* ::ffff:0:0/96 */
-static const uint8_t nat64_prefix[16] = { 0x00, 0x64, 0xff, 0x9b };              /* 64:ff9b::/96 */
-static const uint8_t global_unicast[16] = { 0x20 };                              /* 2000::/3 */
+static const uint8_t mapped_prefix[16] = { [10] = 0xff, [11] = 0xff }; /* ::ffff:0:0/96 */
+static const uint8_t nat64_prefix[16] = { 0x00, 0x64, 0xff, 0x9b };    /* 64:ff9b::/96 */
+static const uint8_t global_unicast[16] = { 0x20 };                    /* 2000::/3 */
 enum { EMBEDDED_BITS = 96, GLOBAL_UNICAST_BITS = 3 };
 
 static bool within(const uint8_t address[16], const uint8_t base[16], unsigned prefix)

@@ -27,7 +27,8 @@ struct egress_policy {
 };
 
 /* Parses "127.0.0.0/8,::1/128" (empty: nothing allowed). False: *ret_message is a static text. */
-bool egress_policy_parse(const char *list, struct egress_policy *ret_policy, const char **ret_message) NONNULL MUST_CHECK;
+bool egress_policy_parse(const char *list, struct egress_policy *ret_policy, const char **ret_message)
+    NONNULL MUST_CHECK;
 
 /* NULL if the address may be connected to, else the rule that forbids it, a static text such as
  * "loopback (127.0.0.0/8)". Anything but AF_INET and AF_INET6 is forbidden. */

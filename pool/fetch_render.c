@@ -1,7 +1,7 @@
 /* fetch_render: one buffer per result, sized up front from the body, so that the body is escaped into its final place.
  *
- * A body that was cut may end inside a character. It is trimmed to a character boundary before it is judged as UTF-8, else
- * whether a page comes as text or as base64 would depend on where the limit happened to fall. */
+ * A body that was cut may end inside a character. It is trimmed to a character boundary before it is judged as UTF-8,
+ * else whether a page comes as text or as base64 would depend on where the limit happened to fall. */
 #include "pool/fetch_render.h"
 
 #include <stdarg.h>

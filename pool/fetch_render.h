@@ -27,7 +27,8 @@ struct fetch_answer {
     uint64_t elapsed_ns, dns_ns, connect_ns, tls_ns, first_byte_ns;
 };
 
-/* Sets item->json from the answer; item->status is ST_OK. If there is no memory for that, the item fails with ST_NO_MEMORY. */
+/* Sets item->json from the answer; item->status is ST_OK. If there is no memory for that, the item fails with
+ * ST_NO_MEMORY. */
 void fetch_render_answer(struct fetch_item *item, size_t index, const struct fetch_answer *answer) NONNULL;
 
 /* Sets item->json from item->status, phase and message. Without memory, item->json stays NULL. */

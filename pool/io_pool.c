@@ -1,12 +1,12 @@
 /* io_pool: who fetches what, and when.
  *
- * One lock guards the admission queue, the threads' inboxes and the counters. It is taken once by a submit and once by each turn
- * of a thread, for a few hundred nanoseconds, and never held while libcurl runs, JSON is written, a callback is called or anybody
- * is woken. A single queue is what makes the limits exact and lets any thread take any work; sharding it per thread would
- * make a host's limit a share of a limit.
+ * One lock guards the admission queue, the threads' inboxes and the counters. It is taken once by a submit and once by
+ * each turn of a thread, for a few hundred nanoseconds, and never held while libcurl runs, JSON is written, a callback
+ * is called or anybody is woken. A single queue is what makes the limits exact and lets any thread take any work;
+ * sharding it per thread would make a host's limit a share of a limit.
  *
- * A transfer goes to the thread that its host's hash names, where connections to it are kept, unless that thread has clearly more to
- * do than the idlest: then spreading wins, so that a thousand URLs of one host use every thread.
+ * A transfer goes to the thread that its host's hash names, where connections to it are kept, unless that thread has
+ * clearly more to do than the idlest: then spreading wins, so that a thousand URLs of one host use every thread.
  *
  * A call that has no unfinished item goes onto its loop's done stack, which is lock-free because the loop looks at it
  * before every sleep. */
@@ -23,8 +23,8 @@
 #include "pool/url_rules.h"
 
 enum {
-    SPREAD_LOAD = 32,          /* jobs more than the idlest thread that affinity is worth */
-    TAKE_MAX = 32,             /* jobs a turn of a thread starts, so that those it has are served in between */
+    SPREAD_LOAD = 32, /* jobs more than the idlest thread that affinity is worth */
+    TAKE_MAX = 32,    /* jobs a turn of a thread starts, so that those it has are served in between */
     IDLE_CONNECTIONS_EXTRA = 64
 };
 
@@ -57,7 +57,8 @@ static void push_done(struct io_pool *pool, struct io_call *state)
 {
     _Atomic(struct io_call *) *top = &pool->done[state->call->loop].top;
     state->next_done = atomic_load_explicit(top, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak(top, &state->next_done, state)) {}
+    while (!atomic_compare_exchange_weak(top, &state->next_done, state)) {
+    }
 }
 
 bool io_pool_has_news(struct io_pool *pool, unsigned loop) { return atomic_load(&pool->done[loop].top) != NULL; }
@@ -159,7 +160,7 @@ static void take_lists(struct io_thread *thread, struct io_jobs *ret_new, struct
         TAILQ_REMOVE(&thread->inbox, job, link);
         TAILQ_INSERT_TAIL(ret_new, job, link);
     }
-    TAILQ_FOREACH(job, &thread->to_cancel, cancel_link)
+    for (job = TAILQ_FIRST(&thread->to_cancel); job; job = TAILQ_NEXT(job, cancel_link))
         job->is_to_cancel = false;
     TAILQ_CONCAT(ret_to_cancel, &thread->to_cancel, cancel_link);
 }
@@ -200,7 +201,8 @@ bool io_pool_trade(struct io_thread *thread, struct io_jobs *ret_new, struct io_
 static struct io_call *new_call_state(struct io_pool *pool, struct fetch_call *call)
 {
     size_t per_item = sizeof(struct io_job) + sizeof(struct admission_lane);
-    _Static_assert(sizeof(struct io_call) % _Alignof(struct io_job) == 0 && sizeof(struct io_job) % _Alignof(struct admission_lane) == 0,
+    _Static_assert(sizeof(struct io_call) % _Alignof(struct io_job) == 0 &&
+                       sizeof(struct io_job) % _Alignof(struct admission_lane) == 0,
                    "they follow each other in memory");
     if (call->count > (SIZE_MAX - sizeof(struct io_call)) / per_item)
         return NULL;
@@ -225,7 +227,8 @@ static bool list_origins(const struct fetch_call *call, struct buf *origins)
         struct url_parts parts;
         const char *message;
         char origin[URL_ORIGIN_SIZE] = "";
-        size_t len = url_rules_check(call->items[i].url, &parts, &message) == ST_OK ? url_rules_origin(&parts, origin) : 0;
+        size_t len =
+            url_rules_check(call->items[i].url, &parts, &message) == ST_OK ? url_rules_origin(&parts, origin) : 0;
         buf_append(origins, origin, len + 1);
     }
     return !origins->failed;
@@ -240,7 +243,8 @@ static bool enqueue(struct io_pool *pool, struct io_call *state, const char *ori
     for (size_t i = 0; i < call->count; i++) {
         size_t len = strlen(origins);
         if (!admission_add(&pool->admission, &state->group, &state->jobs[i].ticket, origins, len)) {
-            while (admission_withdraw(&pool->admission, &state->group) != NULL) {}
+            while (admission_withdraw(&pool->admission, &state->group) != NULL) {
+            }
             return false;
         }
         origins += len + 1;
@@ -304,7 +308,7 @@ static uint64_t split_for_cancel(struct io_pool *pool, struct io_call *state, st
 static void fail_waiting(struct io_call *state, struct io_jobs *waiting)
 {
     struct io_job *job;
-    TAILQ_FOREACH(job, waiting, link) {
+    for (job = TAILQ_FIRST(waiting); job; job = TAILQ_NEXT(job, link)) {
         fetch_item_fail(job->item, state->why, "queue", "%s", status_title(state->why));
         fetch_render_failure(job->item, (size_t)(job - state->jobs));
     }
@@ -330,7 +334,7 @@ void io_pool_cancel(struct io_pool *pool, struct fetch_call *call, enum status w
     bool was_last = false;
     struct io_job *job;
     pthread_mutex_lock(&pool->lock);
-    TAILQ_FOREACH(job, &waiting, link)
+    for (job = TAILQ_FIRST(&waiting); job; job = TAILQ_NEXT(job, link))
         was_last = account(pool, job);
     pthread_mutex_unlock(&pool->lock);
     if (was_last)
@@ -401,8 +405,9 @@ static bool init_thread(struct io_pool *pool, unsigned index, const struct io_po
     struct io_thread *thread = &pool->threads[index];
     thread->pool = pool;
     thread->index = index;
-    thread->env = (struct transfer_env){
-        .policy = &pool->policy, .connect_timeout_ms = config->connect_timeout_ms, .user_agent = pool->user_agent };
+    thread->env = (struct transfer_env){ .policy = &pool->policy,
+                                         .connect_timeout_ms = config->connect_timeout_ms,
+                                         .user_agent = pool->user_agent };
     thread->ringers = &pool->ringers[(size_t)index * config->loops];
     for (unsigned i = 0; i < config->loops; i++)
         thread->ringers[i] = (struct bell_ringer){ .bell = config->bells[i], .event_fd = config->event_fds[i] };

@@ -1,8 +1,8 @@
 /* io_thread: trade jobs with the pool, run libcurl, harvest, again.
  *
- * All locking is in the one trade per turn: finished jobs go back in a batch and new ones come in a batch. Results are rendered
- * here, by the thread that fetched them, so the event loops only pass them on. Transfers are kept for reuse, handle and
- * buffers included, up to a number that bounds what an idle thread holds. */
+ * All locking is in the one trade per turn: finished jobs go back in a batch and new ones come in a batch. Results are
+ * rendered here, by the thread that fetched them, so the event loops only pass them on. Transfers are kept for reuse,
+ * handle and buffers included, up to a number that bounds what an idle thread holds. */
 #include "pool/io_thread.h"
 
 #include <signal.h>
@@ -119,7 +119,7 @@ static void *run(void *user)
     while (io_pool_trade(thread, &new_jobs, &to_cancel)) {
         struct io_job *job, *next;
         bool has_work = !TAILQ_EMPTY(&new_jobs) || !TAILQ_EMPTY(&to_cancel);
-        TAILQ_FOREACH(job, &to_cancel, cancel_link)
+        for (job = TAILQ_FIRST(&to_cancel); job; job = TAILQ_NEXT(job, cancel_link))
             cancel(thread, job);
         for (job = TAILQ_FIRST(&new_jobs); job; job = next) {
             next = TAILQ_NEXT(job, link); /* finishing moves it to another list */

@@ -61,8 +61,8 @@ void process_pool_tick(struct process_pool *pool, uint64_t now_ns) NONNULL;
 uint64_t process_pool_next_tick(struct process_pool *pool) NONNULL; /* CLOCK_NEVER: nothing to look after */
 
 /* The supervisor's news. A generation starts before it dies, and dies before its successor starts. */
-void process_pool_worker_started(struct process_pool *pool, unsigned worker, uint32_t generation, pid_t pid) NONNULL;
-void process_pool_worker_died(struct process_pool *pool, unsigned worker, uint32_t generation, int wait_status) NONNULL;
+void process_pool_worker_started(struct process_pool *pool, unsigned index, uint32_t generation, pid_t pid) NONNULL;
+void process_pool_worker_died(struct process_pool *pool, unsigned index, uint32_t generation, int wait_status) NONNULL;
 
 enum worker_state { WORKER_DEAD, WORKER_STARTING, WORKER_IDLE, WORKER_BUSY, WORKER_UNRESPONSIVE, WORKER_DOOMED };
 const char *worker_state_name(enum worker_state state);

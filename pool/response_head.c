@@ -2,7 +2,8 @@
  * has its usual size, and a line that is folded over several can simply be extended.
  *
  * A line that begins with "HTTP/" starts a header, anything after the final header's empty line is a trailer. Repeated
- * names are found by comparing hashes: at most 200 lines, so the quadratic walk is 20,000 integer comparisons at worst. */
+ * names are found by comparing hashes: at most 200 lines, so the quadratic walk is 20,000 integer comparisons at worst.
+ */
 #include "pool/response_head.h"
 
 #include <string.h>
@@ -88,7 +89,8 @@ static bool is_visible_ascii(const char *bytes, size_t len)
 static bool add_field(struct response_head *head, const char *line, size_t len)
 {
     const char *colon = memchr(line, ':', len);
-    size_t name_len = colon ? trimmed(line, (size_t)(colon - line)) : 0, value_at = colon ? (size_t)(colon - line) + 1 : 0;
+    size_t name_len = colon ? trimmed(line, (size_t)(colon - line)) : 0,
+           value_at = colon ? (size_t)(colon - line) + 1 : 0;
     if (!is_visible_ascii(line, name_len))
         return true; /* no field that anybody could ask for by name; libcurl has let it pass, so it does no harm */
     while (value_at < len && is_blank(line[value_at]))
@@ -152,7 +154,10 @@ static unsigned find_same_name(const struct response_head *head, unsigned index,
     return head->count;
 }
 
-static void write_string(const struct buf *text, struct buf *out) { json_string(out, text->data ? text->data : "", text->len); }
+static void write_string(const struct buf *text, struct buf *out)
+{
+    json_string(out, text->data ? text->data : "", text->len);
+}
 
 static void write_array(const struct response_head *head, unsigned index, struct buf *scratch, struct buf *out)
 {

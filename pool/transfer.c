@@ -114,7 +114,8 @@ static bool method_sends_body(const struct fetch_item *item)
     return item->method == FETCH_POST || item->method == FETCH_PUT || item->method == FETCH_PATCH || item->body_len > 0;
 }
 
-bool transfer_start(struct transfer *transfer, struct fetch_item *item, size_t index, struct body_budget *budget, void *user)
+bool transfer_start(struct transfer *transfer, struct fetch_item *item, size_t index, struct body_budget *budget,
+                    void *user)
 {
     struct transfer *t = transfer;
     t->item = item;
@@ -153,7 +154,8 @@ static void count_usage(struct transfer *t)
     t->usage.body_bytes += t->body.len;
 }
 
-/* RFC 9110: 303 asks for the result with GET; 301 and 302 turn a POST into GET, as every client does; 307 and 308 keep all. */
+/* RFC 9110: 303 asks for the result with GET; 301 and 302 turn a POST into GET, as every client does; 307 and 308 keep
+ * all. */
 static void change_method(struct transfer *t, long http_status)
 {
     bool becomes_get = (http_status == 303 && t->method != FETCH_HEAD) ||
@@ -184,7 +186,8 @@ static bool take_target(struct transfer *t, const char *target, long http_status
         t->keeps_credentials = false;
         if (t->sends_body && t->item->body_len > 0) {
             fetch_item_fail(t->item, ST_TOO_MANY_REDIRECTS, "redirect",
-                            "the %ld redirect would send the request's body to another origin, \"%.80s\"", http_status, target);
+                            "the %ld redirect would send the request's body to another origin, \"%.80s\"", http_status,
+                            target);
             return false;
         }
     }
@@ -204,7 +207,8 @@ static bool follow(struct transfer *t, const char *target)
     long http_status = 0;
     curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &http_status);
     if (t->redirects == t->item->max_redirects) {
-        fetch_item_fail(t->item, ST_TOO_MANY_REDIRECTS, "redirect", "gave up after %u redirects (max_redirects)", t->redirects);
+        fetch_item_fail(t->item, ST_TOO_MANY_REDIRECTS, "redirect", "gave up after %u redirects (max_redirects)",
+                        t->redirects);
         return false;
     }
     if (!take_target(t, target, http_status))

@@ -1,6 +1,7 @@
 /* transfer: one URL through libcurl, from the check of its URL over redirects to a result.
  *
- * A transfer owns one easy handle and its buffers and is used for one fetch after another. It belongs to the thread of its loop.
+ * A transfer owns one easy handle and its buffers and is used for one fetch after another. It belongs to the thread of
+ * its loop.
  *
  *   transfer_start()             true: libcurl has it             false: it has ended already
  *   libcurl reports it done  ->  transfer_hop_done(): true: another hop has begun     false: ended
@@ -43,8 +44,8 @@ struct transfer *transfer_new(const struct transfer_env *env) NONNULL MUST_CHECK
 void transfer_free(struct transfer *transfer); /* NULL is a no-op; must not be under way */
 
 /* `index`: of the item in its call. `user`: the caller's, for transfer_user(). */
-bool transfer_start(struct transfer *transfer, struct fetch_item *item, size_t index, struct body_budget *budget, void *user)
-    NONNULL MUST_CHECK;
+bool transfer_start(struct transfer *transfer, struct fetch_item *item, size_t index, struct body_budget *budget,
+                    void *user) NONNULL MUST_CHECK;
 bool transfer_hop_done(struct transfer *transfer, CURLcode code) NONNULL MUST_CHECK;
 void transfer_abort(struct transfer *transfer, enum status why) NONNULL;
 void transfer_recycle(struct transfer *transfer) NONNULL;

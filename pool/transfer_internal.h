@@ -1,5 +1,5 @@
-/* transfer_internal: one transfer's state, shared by transfer.c (its life), transfer_request.c (options and callbacks: what goes into
- * libcurl) and transfer_result.c (what came out). For these files only. */
+/* transfer_internal: one transfer's state, shared by transfer.c (its life), transfer_request.c (options and callbacks:
+ * what goes into libcurl) and transfer_result.c (what came out). For these files only. */
 #ifndef TWINPOOL_POOL_TRANSFER_INTERNAL_H
 #define TWINPOOL_POOL_TRANSFER_INTERNAL_H
 
@@ -28,8 +28,8 @@ struct transfer {
     struct transfer_usage usage;
 
     /* the current hop */
-    const char *url;  /* the item's, or hop_url */
-    char *hop_url;    /* owned; NULL on the first hop */
+    const char *url; /* the item's, or hop_url */
+    char *hop_url;   /* owned; NULL on the first hop */
     struct url_parts parts;
     enum fetch_method method;
     bool sends_body;
@@ -44,7 +44,7 @@ struct transfer {
     const char *refused_rule;
     char refused_address[INET6_ADDRSTRLEN];
     bool refused_is_ipv6;
-    bool discards_body;  /* of a redirect that will be followed */
+    bool discards_body; /* of a redirect that will be followed */
     size_t discarded_bytes;
     bool is_truncated;
     size_t charged_bytes; /* to the budget */
@@ -54,9 +54,10 @@ struct transfer {
 };
 
 /* transfer_request.c */
-void transfer_configure(struct transfer *t) NONNULL;                          /* all options of a plain GET */
+void transfer_configure(struct transfer *t) NONNULL;                                   /* all options of a plain GET */
 bool transfer_apply_hop(struct transfer *t, uint64_t remaining_ms) NONNULL MUST_CHECK; /* false: no memory */
-bool transfer_will_follow(const struct transfer *t) NONNULL MUST_CHECK;       /* a redirect, by its status, header and our limit */
+bool transfer_will_follow(const struct transfer *t)
+    NONNULL MUST_CHECK; /* a redirect, by its status, header and our limit */
 void transfer_note_refusal(struct transfer *t, const struct sockaddr *address, const char *rule) NONNULL;
 
 /* transfer_result.c */

@@ -1,11 +1,13 @@
 /* transfer_request: what libcurl is told about a hop, and the callbacks through which it asks back.
  *
  * The handle keeps the options of a plain GET from one fetch to the next; such a fetch sets only its URL and time
- * limits, which saves about thirty calls. Any other request adds its options and marks the handle, which is then reset and
- * configured anew. Nothing else is carried over: no cookies, no alt-svc, no HSTS, no authentication state are ever enabled.
+ * limits, which saves about thirty calls. Any other request adds its options and marks the handle, which is then reset
+ * and configured anew. Nothing else is carried over: no cookies, no alt-svc, no HSTS, no authentication state are ever
+ * enabled.
  *
- * The open-socket callback is the authority of the egress policy: it sees the very address that is about to be connected to,
- * whatever name, redirect or DNS answer led there. The pre-request callback judges again when a kept connection is reused. */
+ * The open-socket callback is the authority of the egress policy: it sees the very address that is about to be
+ * connected to, whatever name, redirect or DNS answer led there. The pre-request callback judges again when a kept
+ * connection is reused. */
 #include "pool/transfer_internal.h"
 
 #include <arpa/inet.h>
@@ -14,7 +16,8 @@
 #include <strings.h>
 
 enum {
-    RECEIVE_BUFFER_BYTES = 60 * 1024, /* libcurl frees it after each transfer, and from 64 KiB on glibc tidies its heap at a free() */
+    RECEIVE_BUFFER_BYTES =
+        60 * 1024, /* libcurl frees it after each transfer, and from 64 KiB on glibc tidies its heap at a free() */
     CONNECTION_LIFETIME_S = 300, /* so that a host's new address is used eventually */
     BODY_ROOM_MAX = 1024 * 1024, /* reserved on the word of a Content-Length */
     DISCARD_MAX = 1024 * 1024    /* body bytes of a redirect */
@@ -93,7 +96,8 @@ static size_t on_header(char *line, size_t size, size_t count, void *user)
         t->stage = STAGE_HEAD;
     if (response_head_line(&t->head, line, len))
         return len;
-    t->failure = t->head.text.failed && t->head.bytes <= RESPONSE_HEAD_BYTES_MAX ? ST_NO_MEMORY : ST_UPSTREAM_HEADERS_TOO_LARGE;
+    t->failure =
+        t->head.text.failed && t->head.bytes <= RESPONSE_HEAD_BYTES_MAX ? ST_NO_MEMORY : ST_UPSTREAM_HEADERS_TOO_LARGE;
     return 0;
 }
 
@@ -182,7 +186,8 @@ void transfer_configure(struct transfer *t)
 {
     CURL *easy = t->easy;
     configure_callbacks(t);
-    /* What libcurl would do by itself and must not: proxies from the environment, other protocols, redirects, HTTP/0.9, .netrc. */
+    /* What libcurl would do by itself and must not: proxies from the environment, other protocols, redirects, HTTP/0.9,
+     * .netrc. */
     curl_easy_setopt(easy, CURLOPT_PROXY, "");
     curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -210,7 +215,8 @@ static bool line_is_named(const char *line, const char *name)
 
 static bool is_credential(const char *line)
 {
-    return line_is_named(line, "Authorization") || line_is_named(line, "Cookie") || line_is_named(line, "Proxy-Authorization");
+    return line_is_named(line, "Authorization") || line_is_named(line, "Cookie") ||
+           line_is_named(line, "Proxy-Authorization");
 }
 
 /* libcurl only reads the lines, though its type does not say so. */
@@ -265,13 +271,20 @@ static bool apply_header_lines(struct transfer *t)
 static const char *method_name(enum fetch_method method)
 {
     switch (method) {
-    case FETCH_GET: return "GET";
-    case FETCH_HEAD: return "HEAD";
-    case FETCH_POST: return "POST";
-    case FETCH_PUT: return "PUT";
-    case FETCH_PATCH: return "PATCH";
-    case FETCH_DELETE: return "DELETE";
-    case FETCH_OPTIONS: return "OPTIONS";
+    case FETCH_GET:
+        return "GET";
+    case FETCH_HEAD:
+        return "HEAD";
+    case FETCH_POST:
+        return "POST";
+    case FETCH_PUT:
+        return "PUT";
+    case FETCH_PATCH:
+        return "PATCH";
+    case FETCH_DELETE:
+        return "DELETE";
+    case FETCH_OPTIONS:
+        return "OPTIONS";
     }
     return "GET";
 }
@@ -281,7 +294,8 @@ static void apply_method(struct transfer *t)
     CURL *easy = t->easy;
     if (t->sends_body) {
         curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->item->body_len);
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, t->item->body_len ? t->item->body : ""); /* implies POST; not copied */
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDS,
+                         t->item->body_len ? t->item->body : ""); /* implies POST; not copied */
     }
     if (t->method == FETCH_HEAD)
         curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);

@@ -1,8 +1,8 @@
 /* transfer_result: what became of a hop, in our words.
  *
- * What our own callbacks recorded comes first, because libcurl only sees that a callback refused. Then its code is mapped
- * to a status; the phase is how far the callbacks saw the hop come, which is surer than libcurl's timestamps: those of a phase that
- * was cut short are set or not depending on the version. */
+ * What our own callbacks recorded comes first, because libcurl only sees that a callback refused. Then its code is
+ * mapped to a status; the phase is how far the callbacks saw the hop come, which is surer than libcurl's timestamps:
+ * those of a phase that was cut short are set or not depending on the version. */
 #include "pool/transfer_internal.h"
 
 #include <string.h>
@@ -25,11 +25,16 @@ static bool is_tcp_connected(const struct transfer *t)
 const char *transfer_phase(const struct transfer *t)
 {
     switch (t->stage) {
-    case STAGE_RESOLVING: return "dns";
-    case STAGE_CONNECTING: return t->parts.is_https && is_tcp_connected(t) ? "tls" : "connect";
-    case STAGE_REQUEST: return "first_byte";
-    case STAGE_HEAD: return t->head.is_complete ? "body" : "first_byte";
-    case STAGE_BODY: return "body";
+    case STAGE_RESOLVING:
+        return "dns";
+    case STAGE_CONNECTING:
+        return t->parts.is_https && is_tcp_connected(t) ? "tls" : "connect";
+    case STAGE_REQUEST:
+        return "first_byte";
+    case STAGE_HEAD:
+        return t->head.is_complete ? "body" : "first_byte";
+    case STAGE_BODY:
+        return "body";
     }
     return "connect";
 }
@@ -55,8 +60,8 @@ static void map_own_failure(struct transfer *t)
                         RESPONSE_HEAD_BYTES_MAX, RESPONSE_HEAD_LINES_MAX);
         break;
     case ST_TOTAL_TOO_LARGE:
-        fetch_item_fail(t->item, t->failure, "body", "the bodies of this call exceed %zu bytes together (--fetch-max-total-bytes)",
-                        t->budget->max);
+        fetch_item_fail(t->item, t->failure, "body",
+                        "the bodies of this call exceed %zu bytes together (--fetch-max-total-bytes)", t->budget->max);
         break;
     case ST_PROTOCOL_ERROR:
         fetch_item_fail(t->item, t->failure, "redirect", "the redirect came with a body of more than 1 MiB");
@@ -70,20 +75,28 @@ static void map_own_failure(struct transfer *t)
 static enum status map_code(const struct transfer *t, CURLcode code)
 {
     switch ((int)code) {
-    case CURLE_OPERATION_TIMEDOUT: return ST_TIMEOUT;
-    case CURLE_URL_MALFORMAT: return ST_BAD_URL;
-    case CURLE_COULDNT_RESOLVE_HOST: return ST_DNS_FAILED;
-    case CURLE_COULDNT_CONNECT: return ST_CONNECT_FAILED;
+    case CURLE_OPERATION_TIMEDOUT:
+        return ST_TIMEOUT;
+    case CURLE_URL_MALFORMAT:
+        return ST_BAD_URL;
+    case CURLE_COULDNT_RESOLVE_HOST:
+        return ST_DNS_FAILED;
+    case CURLE_COULDNT_CONNECT:
+        return ST_CONNECT_FAILED;
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:
     case CURLE_SSL_CRL_BADFILE:
-    case CURLE_SSL_INVALIDCERTSTATUS: return ST_TLS_VERIFY_FAILED;
+    case CURLE_SSL_INVALIDCERTSTATUS:
+        return ST_TLS_VERIFY_FAILED;
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SSL_CIPHER:
-    case CURLE_SSL_SHUTDOWN_FAILED: return ST_TLS_FAILED;
-    case CURLE_BAD_CONTENT_ENCODING: return ST_DECODE_FAILED;
-    case CURLE_PARTIAL_FILE: return ST_TRUNCATED;
+    case CURLE_SSL_SHUTDOWN_FAILED:
+        return ST_TLS_FAILED;
+    case CURLE_BAD_CONTENT_ENCODING:
+        return ST_DECODE_FAILED;
+    case CURLE_PARTIAL_FILE:
+        return ST_TRUNCATED;
     case CURLE_SEND_ERROR:
     case CURLE_RECV_ERROR:
         if (t->stage < STAGE_REQUEST)
@@ -92,9 +105,11 @@ static enum status map_code(const struct transfer *t, CURLcode code)
     case CURLE_OUT_OF_MEMORY: /* libcurl's answer to a header line beyond its own limit, too */
         return t->stage == STAGE_REQUEST || t->stage == STAGE_HEAD ? ST_UPSTREAM_HEADERS_TOO_LARGE : ST_NO_MEMORY;
 #if LIBCURL_VERSION_NUM >= 0x080600
-    case CURLE_TOO_LARGE: return ST_UPSTREAM_HEADERS_TOO_LARGE;
+    case CURLE_TOO_LARGE:
+        return ST_UPSTREAM_HEADERS_TOO_LARGE;
 #endif
-    default: return ST_PROTOCOL_ERROR;
+    default:
+        return ST_PROTOCOL_ERROR;
     }
 }
 
@@ -147,7 +162,8 @@ static void fill_timing(const struct transfer *t, struct fetch_answer *answer)
     answer->first_byte_ns = between(sent, info_ns(t->easy, CURLINFO_STARTTRANSFER_TIME_T));
     if (answer->is_reused)
         return;
-    uint64_t resolved = info_ns(t->easy, CURLINFO_NAMELOOKUP_TIME_T), connected = info_ns(t->easy, CURLINFO_CONNECT_TIME_T);
+    uint64_t resolved = info_ns(t->easy, CURLINFO_NAMELOOKUP_TIME_T),
+             connected = info_ns(t->easy, CURLINFO_CONNECT_TIME_T);
     answer->dns_ns = resolved;
     answer->connect_ns = between(resolved, connected);
     if (answer->is_tls)

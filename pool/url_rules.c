@@ -1,9 +1,9 @@
 /* url_rules: one pass from left to right: bytes, scheme, authority (host, port).
  *
  * The path, query and fragment are left to libcurl, which sends them as they are; only bytes that could break the
- * request line are refused. Hosts are percent-decoded before they are judged, since libcurl decodes them too. IPv4 is read
- * as the WHATWG URL standard (and inet_aton) reads it: one to four numbers, each decimal, octal or hexadecimal, the last one
- * filling the remaining bytes. */
+ * request line are refused. Hosts are percent-decoded before they are judged, since libcurl decodes them too. IPv4 is
+ * read as the WHATWG URL standard (and inet_aton) reads it: one to four numbers, each decimal, octal or hexadecimal,
+ * the last one filling the remaining bytes. */
 #include "pool/url_rules.h"
 
 #include <arpa/inet.h>
@@ -198,7 +198,8 @@ static bool ends_in_number(const char *host, size_t len)
     const char *label = dot ? dot + 1 : host;
     size_t label_len = (size_t)(host + len - label), digits = 0;
     if (label_len >= 2 && label[0] == '0' && label[1] == 'x') {
-        for (digits = 2; digits < label_len && hex_value(label[digits]) >= 0; digits++) {}
+        for (digits = 2; digits < label_len && hex_value(label[digits]) >= 0; digits++) {
+        }
         return digits == label_len;
     }
     while (digits < label_len && is_digit(label[digits]))
@@ -291,6 +292,7 @@ enum status url_rules_check(const char *url, struct url_parts *ret_parts, const 
 
 size_t url_rules_origin(const struct url_parts *parts, char ret_origin[static URL_ORIGIN_SIZE])
 {
-    int len = snprintf(ret_origin, URL_ORIGIN_SIZE, "%s://%s:%u", parts->is_https ? "https" : "http", parts->host, parts->port);
+    int len = snprintf(ret_origin, URL_ORIGIN_SIZE, "%s://%s:%u", parts->is_https ? "https" : "http", parts->host,
+                       parts->port);
     return len > 0 ? (size_t)len : 0;
 }

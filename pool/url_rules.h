@@ -1,9 +1,10 @@
 /* url_rules: is this text a URL that we fetch? Checked before anything else looks at it.
  *
- * URL parsers disagree on odd spellings, and every disagreement is a way past a rule. So this is a narrow gate in front of
- * libcurl's parser: exactly "http://" or "https://", a host, an optional port, then anything printable. Refused are user
- * names, backslashes, white space and control bytes, other numbers of slashes, and hosts whose last label is a number but which are
- * no IPv4 address (libcurl would ask the DNS for them). The address behind a name is judged at the socket, not here. Pure functions. */
+ * URL parsers disagree on odd spellings, and every disagreement is a way past a rule. So this is a narrow gate in front
+ * of libcurl's parser: exactly "http://" or "https://", a host, an optional port, then anything printable. Refused are
+ * user names, backslashes, white space and control bytes, other numbers of slashes, and hosts whose last label is a
+ * number but which are no IPv4 address (libcurl would ask the DNS for them). The address behind a name is judged at the
+ * socket, not here. Pure functions. */
 #ifndef TWINPOOL_POOL_URL_RULES_H
 #define TWINPOOL_POOL_URL_RULES_H
 

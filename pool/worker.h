@@ -25,6 +25,6 @@ struct worker_config {
 NORETURN void worker_main(const struct worker_config *config) NONNULL;
 
 /* Runs one claimed slot and leaves its result in the mailbox, without finishing it (for tests and worker_main). */
-void worker_run_slot(struct mailbox *mailbox, const struct spill *spill, unsigned slot) NONNULL;
+void worker_run_slot(struct mailbox *mailbox, const struct spill *spill, unsigned index) NONNULL;
 
 #endif

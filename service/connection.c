@@ -118,6 +118,7 @@ static ssize_t receive(struct connection *connection, void *buffer, size_t len, 
     return guard->phase == HTTP_GUARD_REFUSED ? stop_reading(connection, good) : n;
 }
 
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): the C library's names are not ours */
 ssize_t recv(int fd, void *buffer, size_t len, int flags)
 {
     if (current_loop != NULL && fd >= 0 && (size_t)fd < table_size) {
@@ -157,8 +158,11 @@ void connection_notify(void *cls, struct MHD_Connection *mhd, void **context, en
 {
     struct loop *loop = cls;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        *context = loop->accepting;
-        loop->accepting->mhd = mhd;
+        /* found by descriptor: 1.0 may start a connection only in a later MHD_run() */
+        int fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+        struct connection *started = atomic_load_explicit(&table[fd], memory_order_relaxed);
+        *context = started;
+        started->mhd = mhd;
         return;
     }
     struct connection *connection = *context;
@@ -209,7 +213,6 @@ static bool add_connection(struct loop *loop, int fd, const struct sockaddr *add
         connection_notify(loop, NULL, &context, MHD_CONNECTION_NOTIFY_CLOSED);
         return false;
     }
-    loop->accepting = connection;
     /* on failure libmicrohttpd has closed the socket; if it got so far, it has notified, which freed the connection */
     if (MHD_add_connection(loop->daemon, fd, address, address_len) != MHD_YES && connection->mhd == NULL) {
         void *context = connection;

@@ -43,8 +43,8 @@ void connections_bind_thread(struct loop *loop) NONNULL;
 /* Accepts what waits at the listening socket. */
 void connections_accept(struct loop *loop) NONNULL;
 
-/* libmicrohttpd's notification of a connection's start and end (MHD_OPTION_NOTIFY_CONNECTION). */
-void connection_notify(void *loop, struct MHD_Connection *mhd, void **context, enum MHD_ConnectionNotificationCode code);
+/* libmicrohttpd's notification of a connection's start and end (MHD_OPTION_NOTIFY_CONNECTION); cls is the loop. */
+void connection_notify(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_ConnectionNotificationCode code);
 
 /* Answers a problem straight to the socket and has libmicrohttpd drop the connection. */
 void connection_refuse(struct connection *connection, enum status status, const char *detail) NONNULL;

@@ -22,6 +22,6 @@ struct frontend_config {
 };
 
 /* To be called in a freshly forked child. Serves until it is told to drain or stop; returns the exit status of the process. */
-int frontend_main(const struct frontend_config *config) NONNULL;
+int frontend_main(const struct frontend_config *given) NONNULL;
 
 #endif

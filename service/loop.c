@@ -71,12 +71,20 @@ static void daemon_log(void *cls, const char *format, va_list args)
     log_event(LOG_DEBUG, "libmicrohttpd", LOG_STR("message", text));
 }
 
+/* Each daemon is its loop's thread's alone, and the loop runs it after every resume: it needs no wake-up descriptor, which would cost a write and a read per
+ * suspended request. 1.0 has a flag for that (and takes new connections at once with it); before, it is the flag of suspend and resume less that of the descriptor. */
+#if MHD_VERSION >= 0x00097707
+#define SINGLE_THREADED (MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_THREAD_SAFETY)
+#else
+#define SINGLE_THREADED (MHD_ALLOW_SUSPEND_RESUME & ~(unsigned)MHD_USE_ITC)
+#endif
+
 static struct MHD_Daemon *start_daemon(struct loop *loop)
 {
     const struct config *config = loop->server->config;
     size_t entries = loop->server->guard_limits.header_count + HTTP_GUARD_QUERY_MAX + HTTP_GUARD_COOKIE_MAX + HTTP_GUARD_TRAILER_MAX;
     size_t pool_bytes = (size_t)config->max_header_bytes * 2 + entries * POOL_ENTRY_BYTES + POOL_REPLY_BYTES;
-    return MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+    return MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG | SINGLE_THREADED, 0, NULL, NULL,
                             request_handle, loop,
                             MHD_OPTION_EXTERNAL_LOGGER, daemon_log, NULL, /* first, so that it hears of the others' errors */
                             MHD_OPTION_NOTIFY_CONNECTION, connection_notify, loop,
@@ -100,7 +108,7 @@ bool loop_open(struct loop *loop, struct server *server, unsigned index, struct 
     uint32_t listen_events = server->loop_count > 1 ? EPOLLIN | EPOLLEXCLUSIVE : EPOLLIN;
     if (loop->epoll_fd < 0 || info == NULL || !loop_watch(loop, server->listen_fd, listen_events, &loop->listen_watch) ||
         !loop_watch(loop, info->epoll_fd, EPOLLIN, &loop->daemon_watch) || !loop_watch(loop, event_fd, EPOLLIN, &loop->event_watch)) {
-        log_event(LOG_ERROR, "loop_failed", LOG_INT("loop", index), LOG_STR("error", strerror(errno)));
+        log_event(LOG_ERROR, "loop_failed", LOG_INT("loop", index), LOG_STR("error", strerrordesc_np(errno)));
         return false;
     }
     if (atomic_load(&bell->epoch) & 1) /* a predecessor died in its sleep */

@@ -35,7 +35,7 @@ struct loop {
     struct timers timers;
     uint64_t now_ns;              /* when the current turn began */
     uint64_t next_sweep_ns;       /* of the connections' deadlines */
-    struct connection *connections, *accepting;
+    struct connection *connections;
     unsigned connection_count;
     struct connection *refusals;  /* to be refused after MHD_run() */
     struct linger_socket *lingering;

@@ -18,7 +18,7 @@ enum { LISTEN_BACKLOG = 4096, SPILL_ALIGN = 4096 };
 
 static bool fail(const char *what)
 {
-    log_event(LOG_ERROR, "start_failed", LOG_STR("what", what), LOG_STR("error", strerror(errno)));
+    log_event(LOG_ERROR, "start_failed", LOG_STR("what", what), LOG_STR("error", strerrordesc_np(errno)));
     return false;
 }
 

@@ -108,7 +108,7 @@ static void start_worker(struct supervisor *supervisor, unsigned index, uint64_t
     if (pid < 0) {
         worker->generation--;
         worker->start_ns = now_ns + backoff_ns(worker);
-        log_event(LOG_ERROR, "fork_failed", LOG_INT("worker", index), LOG_STR("error", strerror(errno)));
+        log_event(LOG_ERROR, "fork_failed", LOG_INT("worker", index), LOG_STR("error", strerrordesc_np(errno)));
         return;
     }
     worker->pid = pid;
@@ -150,7 +150,7 @@ static void start_frontend(struct supervisor *supervisor, uint64_t now_ns)
     if (pid < 0) {
         close(ends[0]);
         frontend->start_ns = now_ns + backoff_ns(frontend);
-        log_event(LOG_ERROR, "fork_failed", LOG_STR("process", "front end"), LOG_STR("error", strerror(errno)));
+        log_event(LOG_ERROR, "fork_failed", LOG_STR("process", "front end"), LOG_STR("error", strerrordesc_np(errno)));
         return;
     }
     frontend->pid = pid;
@@ -385,7 +385,9 @@ int supervisor_run(const struct config *config)
         return 1;
     supervisor.workers = calloc(supervisor.shared.workers, sizeof *supervisor.workers);
     if (supervisor.workers == NULL || !open_events(&supervisor)) {
-        log_event(LOG_ERROR, "start_failed", LOG_STR("error", strerror(errno)));
+        log_event(LOG_ERROR, "start_failed", LOG_STR("error", strerrordesc_np(errno)));
+        free(supervisor.workers);
+        shared_done(&supervisor.shared);
         return 1;
     }
     srandom((unsigned)getpid());

@@ -33,7 +33,7 @@ static int start(void **state)
                                   "--max-connections",
                                   "40",
                                   NULL };
-    return server_start(&server, flags, NULL) ? 0 : -1;
+    return server_start(&server, flags, NULL) && server_wait_workers(&server, 1, scaled_ms(3000)) ? 0 : -1;
 }
 
 static int stop(void **state)

@@ -72,9 +72,12 @@ static const struct {
     { "168.63.129.15", "168.63.129.16", "168.63.129.16", "168.63.129.17", "168.63.129.16/32" },
     { "2000:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "2001::", "2001:0:ffff:ffff:ffff:ffff:ffff:ffff", NULL, "2001::/32" },
     { NULL, "2001:1::", "2001:1ff:ffff:ffff:ffff:ffff:ffff:ffff", "2001:200::", "2001::/23" },
-    { "2001:db7:ffff:ffff:ffff:ffff:ffff:ffff", "2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", "2001:db9::", "2001:db8::/32" },
-    { "2001:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "2002::", "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "2003::", "2002::/16" },
-    { "3ffe:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff", "3fff:1000::", "3fff::/20" },
+    { "2001:db7:ffff:ffff:ffff:ffff:ffff:ffff", "2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
+      "2001:db9::", "2001:db8::/32" },
+    { "2001:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "2002::", "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+      "2003::", "2002::/16" },
+    { "3ffe:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff",
+      "3fff:1000::", "3fff::/20" },
     { NULL, "::", "::", NULL, "unspecified" },
     { NULL, "::1", "::1", NULL, "::1/128" },
     { NULL, "::2", "::fffe:ffff", NULL, "IPv4-compatible" },
@@ -105,8 +108,10 @@ static void refuses__each_range__exactly_within_its_ends(void **state)
 static void refuses__public_addresses__never(void **state)
 {
     (void)state;
-    static const char *const public[] = { "8.8.8.8", "1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "2001:4860:4860::8888",
-                                          "64:ff9b::808:808", "::ffff:8.8.8.8", "2606:4700::5efe:808:808" };
+    static const char *const public[] = {
+        "8.8.8.8",          "1.1.1.1",        "93.184.216.34",          "2606:4700:4700::1111", "2001:4860:4860::8888",
+        "64:ff9b::808:808", "::ffff:8.8.8.8", "2606:4700::5efe:808:808"
+    };
     for (size_t i = 0; i < ARRAY_LEN(public); i++)
         expect_allowed(public[i]);
 }
@@ -114,8 +119,8 @@ static void refuses__public_addresses__never(void **state)
 static void refuses__metadata_services__always(void **state)
 {
     (void)state;
-    static const char *const metadata[] = { "169.254.169.254", "169.254.170.2", "100.100.100.200", "192.0.0.192", "168.63.129.16",
-                                            "fd00:ec2::254" };
+    static const char *const metadata[] = { "169.254.169.254", "169.254.170.2", "100.100.100.200",
+                                            "192.0.0.192",     "168.63.129.16", "fd00:ec2::254" };
     for (size_t i = 0; i < ARRAY_LEN(metadata); i++)
         expect_refused(metadata[i], "");
 }
@@ -147,7 +152,8 @@ static void parse__cidrs__allow_exactly_their_addresses(void **state)
     (void)state;
     struct egress_policy policy = parsed(" 127.0.0.0/8,10.1.2.3 , ::1/128,fd00::/8");
     assert_int_equal(policy.allow_count, 4);
-    static const char *const allowed[] = { "127.0.0.1", "127.255.255.255", "::ffff:127.0.0.1", "10.1.2.3", "::1", "fd12::1", "8.8.8.8", "128.0.0.0" };
+    static const char *const allowed[] = { "127.0.0.1", "127.255.255.255", "::ffff:127.0.0.1", "10.1.2.3",
+                                           "::1",       "fd12::1",         "8.8.8.8",          "128.0.0.0" };
     static const char *const refused[] = { "10.1.2.2", "10.1.2.4", "fc00::1", "::", "169.254.169.254" };
     for (size_t i = 0; i < ARRAY_LEN(allowed); i++)
         if (judge(&policy, allowed[i]))
@@ -187,9 +193,10 @@ static void parse__nothing__allows_nothing(void **state)
 static void parse__malformed__refused_and_untouched(void **state)
 {
     (void)state;
-    static const char *const bad[] = { "127.0.0.1/33",  "127.0.0.1/8", "::1/129",  "::1/",        "127.0.0.0/-8", "127.0.0.0/08x",
-                                       "127.0.0/8",     "localhost",   ",",        "127.0.0.1,,", "127.0.0.1,",   "/8",
-                                       "0x7f.0.0.1/32", "fe80::1%lo",  "1.2.3.4 /32x", "10.0.0.0/8;" };
+    static const char *const bad[] = { "127.0.0.1/33",  "127.0.0.1/8", "::1/129",       "::1/",       "127.0.0.0/-8",
+                                       "127.0.0.0/08x", "127.0.0/8",   "localhost",     ",",          "127.0.0.1,,",
+                                       "127.0.0.1,",    "/8",          "0x7f.0.0.1/32", "fe80::1%lo", "1.2.3.4 /32x",
+                                       "10.0.0.0/8;" };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct egress_policy policy = { .allow_count = 99 };
         const char *message = NULL;

@@ -1,4 +1,5 @@
-/* Tests of handlers/fetch.c, fetch_request.c and fetch_options.c: what becomes of a request, and of a call's results. */
+/* Tests of handlers/fetch.c, fetch_request.c and fetch_options.c: what becomes of a request, and of a call's results.
+ */
 #include "tests/unit/fake_app.h"
 
 #include "pool/fetch_render.h"
@@ -156,7 +157,8 @@ static void get__numbers_out_of_range__each_named(void **state)
     set_query("max_body_bytes", "1001");
     set_query("max_redirects", "-1");
     endpoint_fetch.handle(&exchange);
-    expect_refused("\"parameter\":\"timeout_ms\",\"detail\":\"must be an integer from 1 to 60000 (--fetch-timeout-max-ms)\"");
+    expect_refused(
+        "\"parameter\":\"timeout_ms\",\"detail\":\"must be an integer from 1 to 60000 (--fetch-timeout-max-ms)\"");
     expect_contains(answer.members, "from 0 to 1000 (--fetch-max-body-bytes)");
     expect_contains(answer.members, "from 0 to 5 (--fetch-max-redirects)");
 }
@@ -164,7 +166,8 @@ static void get__numbers_out_of_range__each_named(void **state)
 static void post__everything__taken(void **state)
 {
     (void)state;
-    post("{\"url\":\"http://h/\",\"method\":\"POST\",\"headers\":{\"X-A\":\"1\",\"X-B\":\"\"},\"body\":\"\\u00e4\",\"timeout_ms\":5,"
+    post("{\"url\":\"http://h/"
+         "\",\"method\":\"POST\",\"headers\":{\"X-A\":\"1\",\"X-B\":\"\"},\"body\":\"\\u00e4\",\"timeout_ms\":5,"
          "\"max_body_bytes\":1e2,\"max_redirects\":1.0,\"concurrency\":7}");
     assert_int_equal(item()->method, FETCH_POST);
     assert_string_equal(item()->headers[0], "X-A: 1");
@@ -182,7 +185,8 @@ static void post__everything__taken(void **state)
 static void post__base64_body__decoded(void **state)
 {
     (void)state;
-    post("{\"urls\":[{\"url\":\"a\",\"body_base64\":\"AP8=\"},{\"url\":\"b\",\"body_base64\":\"AP8B\"},{\"url\":\"c\",\"body_base64\":\"/w==\"},"
+    post("{\"urls\":[{\"url\":\"a\",\"body_base64\":\"AP8=\"},{\"url\":\"b\",\"body_base64\":\"AP8B\"},{\"url\":\"c\","
+         "\"body_base64\":\"/w==\"},"
          "{\"url\":\"d\",\"body_base64\":\"\"}],\"method\":\"PUT\"}");
     static const unsigned lengths[] = { 2, 3, 1, 0 };
     for (size_t i = 0; i < ARRAY_LEN(lengths); i++)
@@ -194,7 +198,8 @@ static void post__base64_body__decoded(void **state)
 static void post__list__defaults_and_own_options(void **state)
 {
     (void)state;
-    post("{\"headers\":{\"A\":\"1\"},\"urls\":[\"x\",{\"url\":\"y\",\"timeout_ms\":9,\"headers\":{}},{\"method\":\"HEAD\",\"url\":\"z\"}],"
+    post("{\"headers\":{\"A\":\"1\"},\"urls\":[\"x\",{\"url\":\"y\",\"timeout_ms\":9,\"headers\":{}},{\"method\":"
+         "\"HEAD\",\"url\":\"z\"}],"
          "\"timeout_ms\":8}");
     assert_int_equal(submitted->count, 3);
     assert_string_equal(item()[0].url, "x");
@@ -261,10 +266,29 @@ static void post__headers_that_are_not_the_callers__refused(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "\"Host\":\"x\"", "\"content-length\":\"1\"", "\"Transfer-Encoding\":\"chunked\"", "\"Connection\":\"x\"", "\"Keep-Alive\":\"x\"",
-        "\"TE\":\"x\"", "\"Trailer\":\"x\"", "\"Upgrade\":\"x\"", "\"Proxy-Authorization\":\"x\"", "\"PROXY-X\":\"x\"", "\"Expect\":\"x\"",
-        "\"Accept-Encoding\":\"x\"", "\"\":\"x\"", "\"a b\":\"x\"", "\"a:b\":\"x\"", "\"a\\r\\nb\":\"x\"", "\"\\u00e4\":\"x\"",
-        "\"A\":\"a\\r\\nB: c\"", "\"A\":\"a\\nb\"", "\"A\":\"\\u0007\"", "\"A\":\"\\u007f\"", "\"A\":\"\\u00e4\"", "\"A\":null",
+        "\"Host\":\"x\"",
+        "\"content-length\":\"1\"",
+        "\"Transfer-Encoding\":\"chunked\"",
+        "\"Connection\":\"x\"",
+        "\"Keep-Alive\":\"x\"",
+        "\"TE\":\"x\"",
+        "\"Trailer\":\"x\"",
+        "\"Upgrade\":\"x\"",
+        "\"Proxy-Authorization\":\"x\"",
+        "\"PROXY-X\":\"x\"",
+        "\"Expect\":\"x\"",
+        "\"Accept-Encoding\":\"x\"",
+        "\"\":\"x\"",
+        "\"a b\":\"x\"",
+        "\"a:b\":\"x\"",
+        "\"a\\r\\nb\":\"x\"",
+        "\"\\u00e4\":\"x\"",
+        "\"A\":\"a\\r\\nB: c\"",
+        "\"A\":\"a\\nb\"",
+        "\"A\":\"\\u0007\"",
+        "\"A\":\"\\u007f\"",
+        "\"A\":\"\\u00e4\"",
+        "\"A\":null",
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         char body[200];
@@ -387,7 +411,8 @@ static void done__list__results_in_order_and_counts(void **state)
     item();
     submitted->on_done(submitted);
     assert_int_equal(answer.http, 200);
-    expect_contains(answer.body, "{\"results\":[{\"index\":0},{\"index\":1,\"url\":\"b\",\"error\":{\"code\":\"timeout\"");
+    expect_contains(answer.body,
+                    "{\"results\":[{\"index\":0},{\"index\":1,\"url\":\"b\",\"error\":{\"code\":\"timeout\"");
     expect_contains(answer.body, "{\"error\":{\"code\":\"out_of_memory\"");
     expect_contains(answer.body, "],\"ok\":1,\"failed\":2,\"elapsed_ms\":");
 }

@@ -23,8 +23,15 @@ static int setup(void **state)
     (void)state;
     response_head_init(&head);
     item = (struct fetch_item){ .url = "http://h/" };
-    answer = (struct fetch_answer){ .final_url = "http://h/x", .http_status = 200, .http_version = "1.1", .head = &head, .body = "hello",
-                                    .body_len = 5, .is_reused = true, .elapsed_ns = 41703000, .first_byte_ns = 38100000 };
+    answer = (struct fetch_answer){ .final_url = "http://h/x",
+                                    .http_status = 200,
+                                    .http_version = "1.1",
+                                    .head = &head,
+                                    .body = "hello",
+                                    .body_len = 5,
+                                    .is_reused = true,
+                                    .elapsed_ns = 41703000,
+                                    .first_byte_ns = 38100000 };
     return 0;
 }
 
@@ -68,10 +75,11 @@ static void answer__plain__exactly_the_contract(void **state)
     assert_true(response_head_line(&head, "HTTP/1.1 200 OK\r\n", 17));
     assert_true(response_head_line(&head, "Content-Type: text/html\r\n", 25));
     fetch_render_answer(&item, 7, &answer);
-    assert_string_equal(text(), "{\"index\":7,\"url\":\"http://h/\",\"final_url\":\"http://h/x\",\"status\":200,"
-                                "\"headers\":{\"content-type\":\"text/html\"},\"body\":\"hello\",\"encoding\":\"utf-8\",\"bytes\":5,"
-                                "\"truncated\":false,\"http_version\":\"1.1\",\"attempts\":1,\"reused\":true,\"elapsed_ms\":41.703,"
-                                "\"timing_ms\":{\"dns\":0.000,\"connect\":0.000,\"first_byte\":38.100}}");
+    assert_string_equal(
+        text(), "{\"index\":7,\"url\":\"http://h/\",\"final_url\":\"http://h/x\",\"status\":200,"
+                "\"headers\":{\"content-type\":\"text/html\"},\"body\":\"hello\",\"encoding\":\"utf-8\",\"bytes\":5,"
+                "\"truncated\":false,\"http_version\":\"1.1\",\"attempts\":1,\"reused\":true,\"elapsed_ms\":41.703,"
+                "\"timing_ms\":{\"dns\":0.000,\"connect\":0.000,\"first_byte\":38.100}}");
 }
 
 static void answer__tls_and_redirects__told(void **state)
@@ -123,8 +131,8 @@ static void answer__cut_inside_a_character__trimmed_to_it(void **state)
         const char *bytes;
         size_t len, kept;
     } cases[] = {
-        { "a\xc3", 2, 1 }, { "a\xc3\xa4", 3, 3 }, { "a\xe2\x82", 3, 1 }, { "a\xe2", 2, 1 }, { "\xf0\x9f\x98", 3, 0 },
-        { "a\xf0\x9f\x98\x80", 5, 5 },
+        { "a\xc3", 2, 1 }, { "a\xc3\xa4", 3, 3 },    { "a\xe2\x82", 3, 1 },
+        { "a\xe2", 2, 1 }, { "\xf0\x9f\x98", 3, 0 }, { "a\xf0\x9f\x98\x80", 5, 5 },
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         answer_body(cases[i].bytes, cases[i].len, true);
@@ -177,8 +185,9 @@ static void failure__any__exactly_the_contract(void **state)
     (void)state;
     fetch_item_fail(&item, ST_TIMEOUT, "connect", "after %d \"ms\"", 150);
     fetch_render_failure(&item, 1);
-    assert_string_equal(text(), "{\"index\":1,\"url\":\"http://h/\",\"error\":{\"code\":\"timeout\",\"phase\":\"connect\","
-                                "\"message\":\"after 150 \\\"ms\\\"\",\"retriable\":true}}");
+    assert_string_equal(text(),
+                        "{\"index\":1,\"url\":\"http://h/\",\"error\":{\"code\":\"timeout\",\"phase\":\"connect\","
+                        "\"message\":\"after 150 \\\"ms\\\"\",\"retriable\":true}}");
 }
 
 static void fail__long_or_not_utf8__cut_and_valid(void **state)

@@ -146,7 +146,8 @@ static void line__too_many_interim_answers__refused(void **state)
     (void)state;
     bool is_accepted = true;
     for (unsigned i = 0; i < RESPONSE_HEAD_LINES_MAX && is_accepted; i++)
-        is_accepted = response_head_line(&head, "HTTP/1.1 102 Processing\r\n", 25) && response_head_line(&head, "\r\n", 2);
+        is_accepted =
+            response_head_line(&head, "HTTP/1.1 102 Processing\r\n", 25) && response_head_line(&head, "\r\n", 2);
     assert_false(is_accepted);
 }
 
