@@ -51,6 +51,7 @@
     X(ST_TLS_VERIFY_FAILED, 502, "tls_verify_failed", "The server's certificate was not accepted", false)       \
     X(ST_TIMEOUT, 504, "timeout", "The fetch timed out", true)                                                  \
     X(ST_TOO_MANY_REDIRECTS, 502, "too_many_redirects", "Too many redirects", false)                            \
+    X(ST_REDIRECT_REFUSED, 502, "redirect_refused", "The redirect would send the body to another origin", false)    \
     X(ST_UPSTREAM_HEADERS_TOO_LARGE, 502, "response_headers_too_large", "The origin's header is too large", false) \
     X(ST_DECODE_FAILED, 502, "decode_failed", "The origin's content coding is broken", false)                   \
     X(ST_TRUNCATED, 502, "truncated", "The origin closed before the body was complete", true)                   \

@@ -9,7 +9,6 @@
  * without telling us and are never kept. */
 #include "pool/curl_loop.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>

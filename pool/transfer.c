@@ -185,7 +185,7 @@ static bool take_target(struct transfer *t, const char *target, long http_status
     if (!is_same_origin(&parts, &t->parts)) {
         t->keeps_credentials = false;
         if (t->sends_body && t->item->body_len > 0) {
-            fetch_item_fail(t->item, ST_TOO_MANY_REDIRECTS, "redirect",
+            fetch_item_fail(t->item, ST_REDIRECT_REFUSED, "redirect",
                             "the %ld redirect would send the request's body to another origin, \"%.80s\"", http_status,
                             target);
             return false;

@@ -176,6 +176,7 @@ static void route(struct request *request, const char *url, const char *method)
     request->allowed_methods = found->methods;
     request->x.path_arg = request->path_arg;
     request->endpoint = found->endpoint;
+    request->path = found->path;
     if (known < 0 || (found->methods & 1u << known) == 0)
         refuse(request, ST_METHOD_NOT_ALLOWED, "the Allow field lists the methods of this path");
     else if (found->is_work && server_lifecycle(server) >= LIFECYCLE_DRAINING)
@@ -268,6 +269,19 @@ static struct request *begin(struct connection *connection, const char *url, con
     return request;
 }
 
+static void log_end(const struct request *request)
+{
+    static struct log_limit limit;
+    uint32_t suppressed = 0;
+    unsigned http_status = request->phase == REQUEST_SENDING ? request->http_status : 0;
+    bool is_our_fault = http_status == 500;
+    if (!log_enabled(is_our_fault ? LOG_WARNING : LOG_DEBUG) || (is_our_fault && !log_limit_pass(&limit, 10, &suppressed)))
+        return;
+    log_event(is_our_fault ? LOG_WARNING : LOG_DEBUG, "request", LOG_STR("request_id", request->id), LOG_STR("method", router_method_name(request->x.method)),
+              LOG_STR("path", request->path != NULL ? request->path : ""), LOG_INT("status", http_status),
+              LOG_MS("ms", clock_ms(clock_now_ns() - request->x.received_ns)), LOG_INT("suppressed", suppressed));
+}
+
 void request_completed(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_RequestTerminationCode code)
 {
     struct loop *loop = cls;
@@ -279,6 +293,7 @@ void request_completed(void *cls, struct MHD_Connection *mhd, void **context, en
     *context = NULL;
     if (request->response != NULL)
         MHD_destroy_response(request->response);
+    log_end(request);
     struct server *server = loop->server;
     server_uncount(&server->requests_in_flight);
     server_count(&server->responses[request->phase == REQUEST_SENDING ? request->http_status / 100 : 0]);

@@ -29,6 +29,7 @@ struct request {
     struct request *next, *previous; /* in loop->waiting, or next in loop->spare */
     enum request_phase phase;
     const struct endpoint *endpoint;
+    const char *path;                /* the route's pattern, for the log: no argument of the caller's; "" if there is none */
     struct timer timer;              /* of the wait */
     bool has_given_up;
     /* what the header said */

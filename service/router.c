@@ -55,6 +55,8 @@ int router_method(const char *name)
     return -1;
 }
 
+const char *router_method_name(enum http_method method) { return method_names[method]; }
+
 void router_allow(unsigned methods, char *text, size_t size)
 {
     size_t len = 0;

@@ -20,6 +20,7 @@ const struct route *router_find(const char *path, char *ret_arg, size_t arg_size
 
 /* -1: no method of ours. */
 int router_method(const char *name) NONNULL;
+const char *router_method_name(enum http_method method);
 /* "GET, HEAD, OPTIONS" of a set of methods; text needs 64 bytes. */
 void router_allow(unsigned methods, char *text, size_t size) NONNULL;
 

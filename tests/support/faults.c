@@ -20,12 +20,18 @@ struct recovery {
     size_t workers;
     const pid_t *killed;
     size_t killed_count;
+    pid_t front_end;
     struct faults_fds fds_before;
 };
 
+static struct faults_fds count_fds(const struct server *server, pid_t front_end)
+{
+    return (struct faults_fds){ procs_count_fds(server->pid), procs_count_fds(front_end) };
+}
+
 struct faults_fds faults_count_fds(const struct server *server)
 {
-    return (struct faults_fds){ procs_count_fds(server->pid), procs_count_fds(server_front_end_pid(server)) };
+    return count_fds(server, server_front_end_pid(server));
 }
 
 static bool was_killed(const struct recovery *recovery, pid_t pid)
@@ -63,14 +69,16 @@ static bool killed_are_reaped(void *context)
 static bool fds_are_back(void *context)
 {
     const struct recovery *recovery = context;
-    struct faults_fds now = faults_count_fds(recovery->server);
+    struct faults_fds now = count_fds(recovery->server, recovery->front_end);
     return now.supervisor <= recovery->fds_before.supervisor && now.front_end <= recovery->fds_before.front_end;
 }
 
 void faults_expect_recovery(const struct server *server, size_t workers, const pid_t *killed, size_t killed_count,
                             struct faults_fds before)
 {
-    struct recovery recovery = { server, workers, killed, killed_count, before };
+    struct recovery recovery = {
+        .server = server, .workers = workers, .killed = killed, .killed_count = killed_count, .fds_before = before
+    };
     uint64_t start_ns = clock_now_ns();
     if (!wait_until(pool_is_whole, &recovery, scaled_ms(RECOVERY_MS)))
         fail_msg("the pool is not whole again after %u ms: %zu of %zu workers ready", scaled_ms(RECOVERY_MS),
@@ -78,8 +86,9 @@ void faults_expect_recovery(const struct server *server, size_t workers, const p
     print_message("    pool whole after %.0f ms\n", elapsed_ms(start_ns));
     if (!wait_until(killed_are_reaped, &recovery, scaled_ms(RECOVERY_MS)))
         fail_msg("zombies or strangers among the supervisor's children");
+    recovery.front_end = server_front_end_pid(server);
     if (!wait_until(fds_are_back, &recovery, scaled_ms(RECOVERY_MS))) {
-        struct faults_fds now = faults_count_fds(server);
+        struct faults_fds now = count_fds(server, recovery.front_end);
         fail_msg("descriptors leaked: supervisor %zu -> %zu, front end %zu -> %zu", before.supervisor, now.supervisor,
                  before.front_end, now.front_end);
     }

@@ -70,6 +70,8 @@ bool pool_rig_create_pool(struct pool_rig *rig)
 {
     if (process_pool_create(&rig->config, &rig->pool) != ST_OK)
         return false;
+    if (atomic_load(&rig->bells[0]->epoch) & 1) /* a predecessor died in its sleep */
+        bell_get_up(rig->bells[0]);
     for (unsigned i = 0; i < rig->workers; i++)
         if (rig->members[i].pid > 0)
             process_pool_worker_started(rig->pool, i, rig->members[i].generation, rig->members[i].pid);

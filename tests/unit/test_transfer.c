@@ -277,7 +277,7 @@ static void redirects__to_another_origin__neither_body_nor_credentials(void **st
     assert_true(has_text(get, "X-Kept: yes"));
     assert_false(has_text(get, "s3cret"));
     assert_true(has_text(same, "s3cret"));
-    expect_failure(post, ST_TOO_MANY_REDIRECTS, "redirect");
+    expect_failure(post, ST_REDIRECT_REFUSED, "redirect");
     assert_int_equal(origin_get_counts(other).requests, 1);
     origin_stop(other);
 }

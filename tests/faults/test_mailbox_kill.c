@@ -1,0 +1,413 @@
+/* Real processes killed and stopped at real instructions.
+ *
+ * A worker (worker_main() itself) or a front end is run under ptrace, one instruction at a time from just before it meets a
+ * job. At instruction N it is killed, or left stopped for good, and the other side has to cope: the job ends exactly once, the
+ * successor works, no slot and no spilled byte is lost. Then the same at the next N: at every instruction around the stores that
+ * matter (found by watching the slot's word), and evenly over all the others. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <linux/futex.h>
+#include <stdio.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "tests/support/fake_tasks.h"
+#include "tests/support/pool_rig.h"
+#include "tests/support/procs.h"
+#include "tests/support/timing.h"
+
+#ifdef __x86_64__
+
+enum { WAIT_MS = 5000, STEPS_MAX = 4000000, POINTS_MAX = 600, BEFORE = 60, AFTER = 30, PAYLOAD_BYTES = 40000 };
+
+struct ctx {
+    struct pool_rig rig;
+    struct pool_probe probes[4];
+    uint32_t points[POINTS_MAX];
+    unsigned point_count;
+    char *payload;
+};
+
+/* A tenth of the points where each instruction takes ten times as long. */
+static unsigned scaled_points(unsigned count) { return scaled_ms(1) > 1 ? count / 10 : count; }
+
+/* ---- stepping ----------------------------------------------------------------------------------------------------- */
+
+static void be_traced_worker(const struct worker_config *config)
+{
+    ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+    worker_main(config);
+}
+
+/* One instruction. False: it has ended. */
+static bool step(pid_t pid)
+{
+    int wait_status;
+    return ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) == 0 && waitpid(pid, &wait_status, 0) == pid && WIFSTOPPED(wait_status);
+}
+
+static bool step_to(pid_t pid, uint32_t steps)
+{
+    for (uint32_t i = 0; i < steps; i++)
+        if (!step(pid))
+            return false;
+    return true;
+}
+
+/* The next instruction waits for a futex. The text is the same in this process, which is its parent. */
+static bool is_before_futex_wait(pid_t pid)
+{
+    static const unsigned char syscall_opcode[] = { 0x0f, 0x05 };
+    struct user_regs_struct regs;
+    return ptrace(PTRACE_GETREGS, pid, NULL, &regs) == 0 && regs.rax == SYS_futex && (regs.rsi & 127) == FUTEX_WAIT &&
+           memcmp((const void *)regs.rip, syscall_opcode, sizeof syscall_opcode) == 0;
+}
+
+static bool is_waiting_for_jobs(void *context)
+{
+    const struct ctx *ctx = context;
+    return atomic_load(&ctx->rig.mailboxes[0]->is_sleeping) == 1 && procs_state(ctx->rig.members[0].pid) == 'S';
+}
+
+/* Worker 0 stops inside its futex. Returns its pid. */
+static pid_t stop_worker(struct ctx *ctx)
+{
+    assert_true(pool_rig_wait_ready(&ctx->rig, scaled_ms(WAIT_MS)));
+    assert_true(pool_rig_wait(&ctx->rig, is_waiting_for_jobs, ctx, scaled_ms(WAIT_MS)));
+    int wait_status;
+    pid_t pid = ctx->rig.members[0].pid;
+    kill(pid, SIGSTOP);
+    assert_int_equal(waitpid(pid, &wait_status, 0), pid);
+    assert_true(WIFSTOPPED(wait_status));
+    return pid;
+}
+
+static void submit(struct ctx *ctx, unsigned index, uint64_t n)
+{
+    job_clear(&ctx->probes[index].job);
+    pool_probe_init(&ctx->probes[index], FAKE_ECHO, n);
+    assert_int_equal(process_pool_submit(ctx->rig.pool, &ctx->probes[index].job), ST_OK);
+}
+
+static void add_point(struct ctx *ctx, uint32_t point)
+{
+    if (ctx->point_count < POINTS_MAX)
+        ctx->points[ctx->point_count++] = point;
+}
+
+static void add_even_points(struct ctx *ctx, uint32_t span, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        add_point(ctx, (uint32_t)((uint64_t)span * i / count));
+}
+
+/* ---- a worker's life ---------------------------------------------------------------------------------------------- */
+
+struct span {
+    uint32_t claimed, done, told, end; /* instruction after which the word was RUNNING, DONE, done_count was up; the next sleep */
+};
+
+/* Runs one job to the worker's next sleep. */
+static struct span measure_worker(struct ctx *ctx)
+{
+    struct span span = { 0 };
+    pid_t pid = stop_worker(ctx);
+    const struct mailbox *mailbox = ctx->rig.mailboxes[0];
+    uint32_t told = atomic_load(&mailbox->done_count);
+    submit(ctx, 0, 1);
+    for (; span.end < STEPS_MAX; span.end++) {
+        enum slot_state word = mailbox_peek(mailbox, 0).state;
+        if (span.claimed == 0 && word == SLOT_RUNNING)
+            span.claimed = span.end;
+        if (span.done == 0 && word == SLOT_DONE)
+            span.done = span.end;
+        if (span.told == 0 && atomic_load(&mailbox->done_count) != told)
+            span.told = span.end;
+        if (span.told > 0 && atomic_load(&mailbox->is_sleeping) == 1 && is_before_futex_wait(pid))
+            break;
+        assert_true(step(pid));
+    }
+    assert_true(0 < span.claimed && span.claimed < span.done && span.done < span.told && span.told < span.end);
+    ptrace(PTRACE_CONT, pid, NULL, NULL);
+    assert_true(pool_rig_wait_ended(&ctx->rig, ctx->probes, 1, scaled_ms(WAIT_MS)));
+    print_message("             claimed after %u instructions, done %u, told %u, asleep %u\n", span.claimed, span.done, span.told, span.end);
+    return span;
+}
+
+static void choose_points(struct ctx *ctx, unsigned even, unsigned every)
+{
+    struct span span = measure_worker(ctx);
+    for (uint32_t at = span.claimed - BEFORE; at < span.claimed + AFTER; at += every)
+        add_point(ctx, at);
+    for (uint32_t at = span.done - BEFORE; at < span.told + AFTER; at += every)
+        add_point(ctx, at);
+    add_even_points(ctx, span.end, scaled_points(even));
+}
+
+static void assert_right(const struct ctx *ctx, unsigned index, uint32_t point)
+{
+    const struct pool_probe *probe = &ctx->probes[index];
+    char expected[40];
+    snprintf(expected, sizeof expected, "{\"n\":%s}", probe->job.status == ST_OK ? probe->job.result : "-");
+    if (probe->ends != 1 || strcmp(expected, probe->args) != 0)
+        fail_msg("instruction %u: job %u ended %u times with %s", point, index, probe->ends, status_code(probe->job.status));
+}
+
+static void assert_nothing_left(const struct ctx *ctx, uint32_t point)
+{
+    struct process_pool_stats stats;
+    process_pool_get_stats(ctx->rig.pool, &stats);
+    if (!pool_rig_is_empty(&ctx->rig) || stats.queued + stats.running + stats.held_bytes > 0)
+        fail_msg("instruction %u: a slot is lost", point);
+    if (pool_rig_spilled_blocks(&ctx->rig) > 0)
+        fail_msg("instruction %u: spilled bytes are left", point);
+}
+
+static void kill_at(struct ctx *ctx, uint32_t point)
+{
+    pid_t pid = stop_worker(ctx);
+    submit(ctx, 0, point);
+    assert_true(step_to(pid, point));
+    bool was_done = mailbox_peek(ctx->rig.mailboxes[0], 0).state == SLOT_DONE;
+    struct process_pool_stats before, after;
+    process_pool_get_stats(ctx->rig.pool, &before);
+    kill(pid, SIGKILL);
+    submit(ctx, 1, point + 1);
+    if (!pool_rig_wait_ended(&ctx->rig, ctx->probes, 2, scaled_ms(WAIT_MS)))
+        fail_msg("instruction %u: a job does not end", point);
+    assert_right(ctx, 0, point);
+    assert_right(ctx, 1, point);
+    process_pool_get_stats(ctx->rig.pool, &after);
+    /* what was finished is not done again */
+    if (was_done && (ctx->probes[0].job.attempts != 1 || after.requeued != before.requeued))
+        fail_msg("instruction %u: the finished job was run again", point);
+    assert_int_equal(after.crashes, before.crashes + 1);
+    assert_nothing_left(ctx, point);
+}
+
+static void worker__killed_at_any_instruction__jobs_end_once_and_the_successor_works(void **state)
+{
+    struct ctx *ctx = *state;
+    choose_points(ctx, 200, 1);
+    for (unsigned i = 0; i < ctx->point_count; i++)
+        kill_at(ctx, ctx->points[i]);
+    print_message("             %u kills\n", ctx->point_count);
+}
+
+/* Job 0 is with the stopped worker; it ends when it is given to the other one, or at its deadline. */
+static void stop_at(struct ctx *ctx, uint32_t point)
+{
+    pid_t pid = stop_worker(ctx);
+    submit(ctx, 0, point);
+    assert_int_equal(ctx->probes[0].job.worker, 0);
+    assert_true(step_to(pid, point));
+    bool was_done = mailbox_peek(ctx->rig.mailboxes[0], 0).state == SLOT_DONE;
+    ptrace(PTRACE_DETACH, pid, NULL, (void *)SIGSTOP);
+    ctx->rig.skew_ns += 25 * NS_PER_MS; /* the worker is late at once */
+    for (unsigned i = 1; i < 4; i++)
+        submit(ctx, i, point + i);
+    if (!pool_rig_wait_ended(&ctx->rig, ctx->probes + 1, 3, scaled_ms(WAIT_MS)))
+        fail_msg("instruction %u: the jobs of the other worker do not end", point);
+    for (unsigned i = 1; i < 4; i++)
+        assert_right(ctx, i, point);
+    if (ctx->probes[0].ends == 0)
+        process_pool_cancel(ctx->rig.pool, &ctx->probes[0].job, ST_DEADLINE_EXCEEDED);
+    if (!pool_rig_wait_ended(&ctx->rig, ctx->probes, 1, scaled_ms(WAIT_MS)))
+        fail_msg("instruction %u: the deadline does not end the job", point);
+    if (was_done || ctx->probes[0].job.status != ST_DEADLINE_EXCEEDED)
+        assert_right(ctx, 0, point);
+    assert_int_equal(ctx->probes[0].ends, 1);
+    kill(pid, SIGKILL);
+    while (ctx->rig.members[0].pid == pid)
+        pool_rig_turn(&ctx->rig, 2);
+    assert_true(pool_rig_wait_ready(&ctx->rig, scaled_ms(WAIT_MS)));
+    assert_nothing_left(ctx, point);
+}
+
+static void worker__stopped_at_any_instruction__pool_goes_on_without_it(void **state)
+{
+    struct ctx *ctx = *state;
+    choose_points(ctx, 40, 5);
+    add_point(ctx, measure_worker(ctx).done); /* exactly between its two last stores */
+    for (unsigned i = 0; i < ctx->point_count; i++)
+        stop_at(ctx, ctx->points[i]);
+    print_message("             %u stops\n", ctx->point_count);
+}
+
+/* ---- a front end's life ------------------------------------------------------------------------------------------- */
+
+static bool is_none_pending(void *context)
+{
+    const struct ctx *ctx = context;
+    return ctx->probes[0].ends + ctx->probes[1].ends + ctx->probes[2].ends == 3;
+}
+
+/* Attaches; from there on it is stepped: a small job, one with a spilled request, one with a spilled result, one cancelled. */
+NORETURN static void be_front_end(struct ctx *ctx)
+{
+    ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+    raise(SIGSTOP);
+    if (!pool_rig_create_pool(&ctx->rig))
+        _exit(1);
+    submit(ctx, 0, 5);
+    pool_probe_init(&ctx->probes[1], FAKE_LENGTH, 0);
+    struct job *job = &ctx->probes[1].job;
+    job->args_len = 0;
+    job->payload = ctx->payload;
+    job->payload_len = PAYLOAD_BYTES;
+    job->has_payload = true;
+    pool_probe_init(&ctx->probes[2], FAKE_BLOB, PAYLOAD_BYTES);
+    bool is_ok = process_pool_submit(ctx->rig.pool, job) == ST_OK &&
+                 process_pool_submit(ctx->rig.pool, &ctx->probes[2].job) == ST_OK;
+    submit(ctx, 3, 6);
+    process_pool_cancel(ctx->rig.pool, &ctx->probes[3].job, ST_CANCELLED);
+    _exit(is_ok && pool_rig_wait(&ctx->rig, is_none_pending, ctx, scaled_ms(WAIT_MS)) ? 0 : 2);
+}
+
+static pid_t start_front_end(struct ctx *ctx)
+{
+    int wait_status;
+    assert_true(pool_rig_wait_ready(&ctx->rig, scaled_ms(WAIT_MS)));
+    pool_rig_free_pool(&ctx->rig);
+    pid_t pid = fork();
+    if (pid == 0)
+        be_front_end(ctx);
+    assert_int_equal(waitpid(pid, &wait_status, 0), pid);
+    assert_true(WIFSTOPPED(wait_status));
+    return pid;
+}
+
+static uint32_t measure_front_end(struct ctx *ctx)
+{
+    uint32_t steps = 0;
+    pid_t pid = start_front_end(ctx);
+    while (steps < STEPS_MAX && step(pid))
+        steps++;
+    assert_true(steps < STEPS_MAX);
+    assert_true(pool_rig_create_pool(&ctx->rig));
+    return steps;
+}
+
+static bool is_nothing_left(void *context)
+{
+    const struct ctx *ctx = context;
+    return pool_rig_is_empty(&ctx->rig);
+}
+
+static void kill_front_end_at(struct ctx *ctx, uint32_t point)
+{
+    pid_t pid = start_front_end(ctx);
+    if (step_to(pid, point)) { /* else it was quicker this time */
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+    }
+    assert_true(pool_rig_create_pool(&ctx->rig));
+    submit(ctx, 0, point);
+    submit(ctx, 1, point + 1);
+    if (!pool_rig_wait_ended(&ctx->rig, ctx->probes, 2, scaled_ms(WAIT_MS)))
+        fail_msg("instruction %u: the successor's jobs do not end", point);
+    assert_right(ctx, 0, point);
+    assert_right(ctx, 1, point);
+    if (!pool_rig_wait(&ctx->rig, is_nothing_left, ctx, scaled_ms(WAIT_MS)) || !pool_rig_wait_ready(&ctx->rig, scaled_ms(WAIT_MS)))
+        fail_msg("instruction %u: a slot or a worker is lost", point);
+    assert_nothing_left(ctx, point);
+}
+
+static void front_end__killed_at_any_instruction__its_successor_finds_every_slot(void **state)
+{
+    struct ctx *ctx = *state;
+    uint32_t span = measure_front_end(ctx);
+    add_even_points(ctx, span, scaled_points(120));
+    for (unsigned i = 0; i < ctx->point_count; i++)
+        kill_front_end_at(ctx, ctx->points[i]);
+    print_message("             %u kills over %u instructions\n", ctx->point_count, span);
+}
+
+/* The front end was told of a worker's death and died before it heard: its successor finds a RUNNING that nobody runs. */
+static void front_end__dies_with_a_death_unheard__no_worker_is_killed_for_it(void **state)
+{
+    struct ctx *ctx = *state;
+    pid_t pid = stop_worker(ctx);
+    submit(ctx, 0, 1);
+    while (mailbox_peek(ctx->rig.mailboxes[0], 0).state != SLOT_RUNNING)
+        assert_true(step(pid));
+    pool_rig_free_pool(&ctx->rig);
+    pool_rig_end_worker(&ctx->rig, 0);
+    assert_true(pool_rig_start_worker(&ctx->rig, 0));
+    assert_true(pool_rig_create_pool(&ctx->rig));
+    uint32_t generation = ctx->rig.members[0].generation;
+    submit(ctx, 1, 2);
+    assert_true(pool_rig_wait_ended(&ctx->rig, ctx->probes + 1, 1, scaled_ms(WAIT_MS)));
+    assert_right(ctx, 1, 0);
+    assert_int_equal(ctx->rig.members[0].generation, generation);
+    assert_nothing_left(ctx, 0);
+}
+
+/* ---- set-up ------------------------------------------------------------------------------------------------------- */
+
+static bool can_trace(void)
+{
+    int wait_status;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0 ? 0 : 1);
+    return pid > 0 && waitpid(pid, &wait_status, 0) == pid && wait_status == 0;
+}
+
+static int setup(void **state, unsigned workers, void (*run_worker)(const struct worker_config *))
+{
+    struct ctx *ctx = calloc(1, sizeof *ctx);
+    *state = ctx;
+    if (ctx == NULL || (ctx->payload = calloc(1, PAYLOAD_BYTES)) == NULL || !stage_open() || !pool_rig_open(&ctx->rig, workers))
+        return -1;
+    ctx->rig.run_worker = run_worker;
+    return pool_rig_create_pool(&ctx->rig) && pool_rig_start(&ctx->rig) ? 0 : -1;
+}
+
+static int setup_traced(void **state) { return setup(state, 1, be_traced_worker); }
+static int setup_traced_and_another(void **state) { return setup(state, 2, be_traced_worker); }
+static int setup_plain(void **state) { return setup(state, 2, worker_main); }
+
+static int teardown(void **state)
+{
+    struct ctx *ctx = *state;
+    for (unsigned i = 0; i < ARRAY_LEN(ctx->probes); i++)
+        job_clear(&ctx->probes[i].job);
+    pool_rig_close(&ctx->rig);
+    stage_close();
+    free(ctx->payload);
+    free(ctx);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(worker__killed_at_any_instruction__jobs_end_once_and_the_successor_works, setup_traced, teardown),
+        cmocka_unit_test_setup_teardown(worker__stopped_at_any_instruction__pool_goes_on_without_it, setup_traced_and_another, teardown),
+        cmocka_unit_test_setup_teardown(front_end__killed_at_any_instruction__its_successor_finds_every_slot, setup_plain, teardown),
+        cmocka_unit_test_setup_teardown(front_end__dies_with_a_death_unheard__no_worker_is_killed_for_it, setup_traced, teardown),
+    };
+    if (!can_trace()) {
+        print_message("mailbox_kill: skipped, this machine does not let a process trace its child\n");
+        return 0;
+    }
+    return cmocka_run_group_tests_name("mailbox_kill", tests, NULL, NULL);
+}
+
+#else
+
+int main(void)
+{
+    print_message("mailbox_kill: skipped, it reads the registers of an x86-64\n");
+    return 0;
+}
+
+#endif
