@@ -198,7 +198,7 @@ static void log_death(const char *event, int worker, const struct child *child)
 {
     bool is_signal = WIFSIGNALED(child->wait_status);
     log_event(worker < 0 ? LOG_ERROR : LOG_WARNING, event, LOG_INT("worker", worker), LOG_INT("pid", child->pid),
-              LOG_STR("how", is_signal ? strsignal(WTERMSIG(child->wait_status)) : "exited"),
+              LOG_STR("how", is_signal ? sigdescr_np(WTERMSIG(child->wait_status)) : "exited"),
               LOG_INT(is_signal ? "signal" : "status", is_signal ? WTERMSIG(child->wait_status) : WEXITSTATUS(child->wait_status)));
 }
 
@@ -259,7 +259,7 @@ static void ask_to_stop(struct supervisor *supervisor, int sig, uint64_t now_ns)
 {
     supervisor->stop_signals++;
     bool is_first = supervisor->stop_signals == 1;
-    log_event(LOG_INFO, is_first ? "draining" : "stopping", LOG_STR("signal", strsignal(sig)));
+    log_event(LOG_INFO, is_first ? "draining" : "stopping", LOG_STR("signal", sigdescr_np(sig)));
     uint64_t patience_ms = is_first ? (uint64_t)supervisor->config->drain_delay_ms + supervisor->config->grace_ms + STOP_SLACK_MS : STOP_SLACK_MS;
     supervisor->kill_frontend_ns = now_ns + patience_ms * NS_PER_MS;
     bool is_told = tell(supervisor, &(struct control_message){ .type = is_first ? CONTROL_DRAIN : CONTROL_STOP });
