@@ -11,7 +11,7 @@
 #include "pool/url_rules.h"
 
 /* How far the current hop has come, as our callbacks saw it. */
-enum transfer_stage { STAGE_RESOLVING, STAGE_CONNECTING, STAGE_REQUEST, STAGE_HEAD, STAGE_BODY };
+enum transfer_stage { STAGE_RESOLVING, STAGE_CONNECTING, STAGE_TLS, STAGE_REQUEST, STAGE_HEAD, STAGE_BODY };
 
 struct transfer {
     const struct transfer_env *env;

@@ -74,6 +74,16 @@ static bool peer_is_allowed(struct transfer *t, const char *ip)
     return rule == NULL;
 }
 
+/* libcurl prepares TLS when the TCP connection stands. */
+static CURLcode on_tls(CURL *easy, void *context, void *user)
+{
+    struct transfer *t = user;
+    (void)easy;
+    (void)context;
+    t->stage = STAGE_TLS;
+    return CURLE_OK;
+}
+
 static int on_request(void *user, char *peer_ip, char *local_ip, int peer_port, int local_port)
 {
     (void)local_ip;
@@ -173,6 +183,8 @@ static void configure_callbacks(struct transfer *t)
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->error_text);
     curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
     curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, t);
+    curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls);
+    curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, t);
     curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_request);
     curl_easy_setopt(easy, CURLOPT_PREREQDATA, t);
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);

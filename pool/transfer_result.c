@@ -12,23 +12,15 @@
 
 #define NS_PER_US UINT64_C(1000)
 
-/* Which of its two signs libcurl sets before the TLS handshake is over depends on its version. */
-static bool is_tcp_connected(const struct transfer *t)
-{
-    long local_port = 0;
-    curl_off_t connected_us = 0;
-    curl_easy_getinfo(t->easy, CURLINFO_LOCAL_PORT, &local_port);
-    curl_easy_getinfo(t->easy, CURLINFO_CONNECT_TIME_T, &connected_us);
-    return local_port > 0 || connected_us > 0;
-}
-
 const char *transfer_phase(const struct transfer *t)
 {
     switch (t->stage) {
     case STAGE_RESOLVING:
         return "dns";
     case STAGE_CONNECTING:
-        return t->parts.is_https && is_tcp_connected(t) ? "tls" : "connect";
+        return "connect";
+    case STAGE_TLS:
+        return "tls";
     case STAGE_REQUEST:
         return "first_byte";
     case STAGE_HEAD:

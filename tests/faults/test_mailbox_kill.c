@@ -53,14 +53,6 @@ static bool step(pid_t pid)
     return ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) == 0 && waitpid(pid, &wait_status, 0) == pid && WIFSTOPPED(wait_status);
 }
 
-static bool step_to(pid_t pid, uint32_t steps)
-{
-    for (uint32_t i = 0; i < steps; i++)
-        if (!step(pid))
-            return false;
-    return true;
-}
-
 /* The next instruction waits for a futex. The text is the same in this process, which is its parent. */
 static bool is_before_futex_wait(pid_t pid)
 {
@@ -68,6 +60,13 @@ static bool is_before_futex_wait(pid_t pid)
     struct user_regs_struct regs;
     return ptrace(PTRACE_GETREGS, pid, NULL, &regs) == 0 && regs.rax == SYS_futex && (regs.rsi & 127) == FUTEX_WAIT &&
            memcmp((const void *)regs.rip, syscall_opcode, sizeof syscall_opcode) == 0;
+}
+
+/* Its next step would not return: it has run its job and nothing is left to do. */
+static bool is_going_to_sleep(const struct ctx *ctx, pid_t pid, uint32_t told_before)
+{
+    const struct mailbox *mailbox = ctx->rig.mailboxes[0];
+    return atomic_load(&mailbox->done_count) != told_before && atomic_load(&mailbox->is_sleeping) == 1 && is_before_futex_wait(pid);
 }
 
 static bool is_waiting_for_jobs(void *context)
@@ -142,7 +141,7 @@ static struct span measure_worker(struct ctx *ctx)
             span.done = span.end;
         if (span.told == 0 && atomic_load(&mailbox->done_count) != told)
             span.told = span.end;
-        if (span.told > 0 && atomic_load(&mailbox->is_sleeping) == 1 && is_before_futex_wait(pid))
+        if (is_going_to_sleep(ctx, pid, told))
             break;
         assert_true(step(pid));
     }
@@ -181,11 +180,21 @@ static void assert_nothing_left(const struct ctx *ctx, uint32_t point)
         fail_msg("instruction %u: spilled bytes are left", point);
 }
 
-static void kill_at(struct ctx *ctx, uint32_t point)
+/* Gives worker 0 job 0 and runs it so far, or to its next sleep. */
+static pid_t run_worker_to(struct ctx *ctx, uint32_t point)
 {
     pid_t pid = stop_worker(ctx);
+    uint32_t told = atomic_load(&ctx->rig.mailboxes[0]->done_count);
     submit(ctx, 0, point);
-    assert_true(step_to(pid, point));
+    assert_int_equal(ctx->probes[0].job.worker, 0);
+    for (uint32_t i = 0; i < point && !is_going_to_sleep(ctx, pid, told); i++)
+        assert_true(step(pid));
+    return pid;
+}
+
+static void kill_at(struct ctx *ctx, uint32_t point)
+{
+    pid_t pid = run_worker_to(ctx, point);
     bool was_done = mailbox_peek(ctx->rig.mailboxes[0], 0).state == SLOT_DONE;
     struct process_pool_stats before, after;
     process_pool_get_stats(ctx->rig.pool, &before);
@@ -215,10 +224,7 @@ static void worker__killed_at_any_instruction__jobs_end_once_and_the_successor_w
 /* Job 0 is with the stopped worker; it ends when it is given to the other one, or at its deadline. */
 static void stop_at(struct ctx *ctx, uint32_t point)
 {
-    pid_t pid = stop_worker(ctx);
-    submit(ctx, 0, point);
-    assert_int_equal(ctx->probes[0].job.worker, 0);
-    assert_true(step_to(pid, point));
+    pid_t pid = run_worker_to(ctx, point);
     bool was_done = mailbox_peek(ctx->rig.mailboxes[0], 0).state == SLOT_DONE;
     ptrace(PTRACE_DETACH, pid, NULL, (void *)SIGSTOP);
     ctx->rig.skew_ns += 25 * NS_PER_MS; /* the worker is late at once */
@@ -307,7 +313,10 @@ static bool is_nothing_left(void *context)
 static void kill_front_end_at(struct ctx *ctx, uint32_t point)
 {
     pid_t pid = start_front_end(ctx);
-    if (step_to(pid, point)) { /* else it was quicker this time */
+    bool is_alive = true;
+    for (uint32_t i = 0; i < point && is_alive; i++)
+        is_alive = step(pid);
+    if (is_alive) { /* else it was quicker this time */
         kill(pid, SIGKILL);
         waitpid(pid, NULL, 0);
     }
