@@ -48,7 +48,10 @@ static bool read_array(struct exchange *x, struct item_list *list)
         exchange_problem(x, ST_INVALID_JSON, "%s at byte %zu of the body", error.message, error.offset);
         return false;
     }
-    if (x->body[strspn(x->body, " \t\r\n")] != '[') { /* the check found a value, so this stops inside the body */
+    size_t start = 0;
+    while (strchr(" \t\r\n", x->body[start])) /* the check found a value, so this stops inside the body */
+        start++;
+    if (x->body[start] != '[') {
         exchange_problem(x, ST_INVALID_JSON, "the body must be an array of args, one for each item");
         return false;
     }
