@@ -390,17 +390,18 @@ static void dispatch(struct process_pool *pool)
 
 static void kill_doomed(struct process_pool *pool, unsigned index)
 {
-    pool->config.kill_worker(pool->config.kill_context, index, pool->workers[index].generation);
+    pool->config.kill_worker(pool->config.kill_context, index, pool->workers[index].generation, pool->workers[index].doom_reason);
 }
 
 /* The worker must be killed; false: it has finished that job meanwhile. */
-static bool doom(struct process_pool *pool, unsigned index, unsigned running_slot)
+static bool doom(struct process_pool *pool, unsigned index, unsigned running_slot, const char *reason)
 {
     struct worker_entry *worker = &pool->workers[index];
     recall_all(pool, worker);
     if (mailbox_peek(worker->mailbox, running_slot).state == SLOT_DONE)
         return false;
     worker->is_doomed = true;
+    worker->doom_reason = reason;
     pool->stats.kills++;
     uint64_t retry_ns = clock_now_ns() + KILL_RETRY_MS * NS_PER_MS;
     if (retry_ns < pool->next_tick_ns)
@@ -544,7 +545,7 @@ void process_pool_cancel(struct process_pool *pool, struct job *job, enum status
         if (mailbox_recall(worker->mailbox, slot, job->sequence)) {
             free_slot(worker, slot);
             end_job(pool, job, why);
-        } else if (doom(pool, job->worker, slot)) {
+        } else if (doom(pool, job->worker, slot, status_code(why))) {
             (void)note_attempt(worker, slot, job);
             keep_progress(worker, slot, job);
             worker->jobs[slot] = NULL; /* the slot stays in use until the worker was reaped */
@@ -601,7 +602,7 @@ void process_pool_worker_started(struct process_pool *pool, unsigned index, uint
         if (!worker->in_use[slot] || worker->jobs[slot] != NULL)
             continue;
         if (word.state == SLOT_RUNNING && word.generation == (generation & 0xffffff)) {
-            (void)doom(pool, index, slot);
+            (void)doom(pool, index, slot, "orphaned");
         } else if (!is_of_successor(word, generation)) { /* DONE, or its worker's death was news to the dead front end only */
             free_slot(worker, slot);
             mailbox_release(worker->mailbox, slot);
@@ -655,6 +656,7 @@ static uint64_t look_after_suspect(struct process_pool *pool, unsigned index, ui
     if (now_ns - worker->suspect_ns < UNRESPONSIVE_MS * NS_PER_MS)
         return now_ns + UNCLAIMED_MS * NS_PER_MS;
     worker->is_doomed = true;
+    worker->doom_reason = "unresponsive";
     pool->stats.kills++;
     kill_doomed(pool, index);
     return now_ns + KILL_RETRY_MS * NS_PER_MS;

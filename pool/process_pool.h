@@ -33,8 +33,9 @@ struct process_pool_config {
     unsigned queue_max;               /* jobs accepted and not started */
     size_t queue_max_bytes;           /* args and payloads of all jobs that have not ended */
     size_t result_max;                /* bytes of one job's result */
-    /* Asks the supervisor to SIGKILL that worker, if that generation still lives. Must not block. Called with the pool's lock held. */
-    void (*kill_worker)(void *context, unsigned worker, uint32_t generation);
+    /* Asks the supervisor to SIGKILL that worker, if that generation still lives; perhaps more than once. `reason` is for the log: the code of
+     * the job's status, "unresponsive" or "orphaned". Must not block. Called with the pool's lock held. */
+    void (*kill_worker)(void *context, unsigned worker, uint32_t generation, const char *reason);
     void *kill_context;
 };
 

@@ -19,7 +19,7 @@ enum control_type {
     CONTROL_STOP,           /* give up what is in flight, answer every client, exit 0 */
     /* front end to supervisor */
     CONTROL_SERVING,        /* the loops run */
-    CONTROL_KILL_WORKER     /* worker, generation */
+    CONTROL_KILL_WORKER     /* worker, generation, reason */
 };
 
 struct control_message {
@@ -28,6 +28,7 @@ struct control_message {
     uint32_t generation;
     int32_t pid;
     int32_t wait_status;
+    char reason[24]; /* NUL-terminated, for the log */
 };
 
 /* False: no memory or descriptors. Both ends are close-on-exec. */

@@ -5,6 +5,7 @@
 
 #include <curl/curl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -36,12 +37,13 @@ struct frontend {
 
 /* ---- the supervisor's messages -------------------------------------------------------------------------------------------- */
 
-static void kill_worker(void *context, unsigned worker, uint32_t generation)
+static void kill_worker(void *context, unsigned worker, uint32_t generation, const char *reason)
 {
     const struct frontend *frontend = context;
+    struct control_message message = { .type = CONTROL_KILL_WORKER, .worker = worker, .generation = generation };
+    snprintf(message.reason, sizeof message.reason, "%s", reason);
     /* a full socket is no loss: the pool asks again while the worker lives */
-    bool ignored = control_send(frontend->given->control_fd,
-                                &(struct control_message){ .type = CONTROL_KILL_WORKER, .worker = worker, .generation = generation });
+    bool ignored = control_send(frontend->given->control_fd, &message);
     (void)ignored;
 }
 

@@ -37,6 +37,7 @@ struct child {
     uint32_t generation;
     int wait_status;
     unsigned failures;   /* starts in a row that failed */
+    char kill_reason[24]; /* of a worker that the front end had killed, else "" */
     uint64_t start_ns;   /* WAITING: when to start; else: when it was started */
 };
 
@@ -112,6 +113,7 @@ static void start_worker(struct supervisor *supervisor, unsigned index, uint64_t
         return;
     }
     worker->pid = pid;
+    worker->kill_reason[0] = '\0';
     worker->start_ns = now_ns;
     worker->state = CHILD_STARTED;
 }
@@ -196,6 +198,10 @@ static void announce(struct supervisor *supervisor, unsigned index, uint64_t now
 
 static void log_death(const char *event, int worker, const struct child *child)
 {
+    if (child->kill_reason[0] != '\0') { /* wanted: its job had to end */
+        log_event(LOG_INFO, "worker_replaced", LOG_INT("worker", worker), LOG_INT("pid", child->pid), LOG_STR("reason", child->kill_reason));
+        return;
+    }
     bool is_signal = WIFSIGNALED(child->wait_status);
     log_event(worker < 0 ? LOG_ERROR : LOG_WARNING, event, LOG_INT("worker", worker), LOG_INT("pid", child->pid),
               LOG_STR("how", is_signal ? sigdescr_np(WTERMSIG(child->wait_status)) : "exited"),
@@ -294,9 +300,11 @@ static void read_control(struct supervisor *supervisor)
                 dprintf(STDERR_FILENO, "listening on %s\n", supervisor->shared.address);
             supervisor->was_serving = true;
         } else if (message.type == CONTROL_KILL_WORKER && message.worker < supervisor->shared.workers) {
-            const struct child *worker = &supervisor->workers[message.worker];
+            struct child *worker = &supervisor->workers[message.worker];
             bool is_alive = worker->state == CHILD_STARTED || worker->state == CHILD_ANNOUNCED;
             if (is_alive && worker->generation == message.generation) { /* ours and not reaped: the pid cannot be another's */
+                memcpy(worker->kill_reason, message.reason, sizeof worker->kill_reason);
+                worker->kill_reason[sizeof worker->kill_reason - 1] = '\0';
                 kill(-worker->pid, SIGKILL);
                 kill(worker->pid, SIGKILL); /* it may not have its own group yet */
             }

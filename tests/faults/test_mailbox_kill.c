@@ -3,7 +3,8 @@
  * A worker (worker_main() itself) or a front end is run under ptrace, one instruction at a time from just before it meets a
  * job. At instruction N it is killed, or left stopped for good, and the other side has to cope: the job ends exactly once, the
  * successor works, no slot and no spilled byte is lost. Then the same at the next N: at every instruction around the stores that
- * matter (found by watching the slot's word), and evenly over all the others. */
+ * matter (found by watching the slot's word), and evenly over all the others. A front end's instructions are too many for that:
+ * it is also killed at instants spread over its running time. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,11 +27,16 @@
 
 #ifdef __x86_64__
 
-enum { WAIT_MS = 5000, STEPS_MAX = 4000000, POINTS_MAX = 600, BEFORE = 60, AFTER = 30, PAYLOAD_BYTES = 20000 };
+enum { WAIT_MS = 5000, STEPS_MAX = 4000000, POINTS_MAX = 400, BEFORE = 60, AFTER = 30, PAYLOAD_BYTES = 20000 };
+
+/* Where stepping begins: asleep, with a job to wake up for; or in the midst of the task. */
+enum phase { FROM_SLEEP, FROM_TASK, FROM_FRONT_END };
+static const char *const phase_names[] = { "from sleep to task", "from task to sleep", "front end" };
 
 struct ctx {
     struct pool_rig rig;
     struct pool_probe probes[4];
+    enum phase phase;
     uint32_t points[POINTS_MAX];
     unsigned point_count;
     char *payload;
@@ -47,12 +53,16 @@ static void be_traced_worker(const struct worker_config *config)
     worker_main(config);
 }
 
-/* One instruction. False: it has ended. */
-static bool step(pid_t pid)
+/* Resumes it, for one instruction or until a signal comes. Returns the signal that it stopped for, 0: it has ended. */
+static int resume(pid_t pid, bool is_one_step)
 {
     int wait_status;
-    return ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) == 0 && waitpid(pid, &wait_status, 0) == pid && WIFSTOPPED(wait_status);
+    if (ptrace(is_one_step ? PTRACE_SINGLESTEP : PTRACE_CONT, pid, NULL, NULL) != 0 || waitpid(pid, &wait_status, 0) != pid)
+        return 0;
+    return WIFSTOPPED(wait_status) ? WSTOPSIG(wait_status) : 0;
 }
+
+static bool step(pid_t pid) { return resume(pid, true) != 0; }
 
 /* The next instruction waits for a futex. The text is the same in this process, which is its parent. */
 static bool is_before_futex_wait(pid_t pid)
@@ -122,45 +132,62 @@ static void add_even_points(struct ctx *ctx, uint32_t span, unsigned count)
 
 /* ---- a worker's life ---------------------------------------------------------------------------------------------- */
 
-struct span {
-    uint32_t claimed, done, told, end; /* instruction after which the word was RUNNING, DONE, done_count was up; the next sleep */
-};
-
-/* Runs one job to the worker's next sleep. */
-static struct span measure_worker(struct ctx *ctx)
+/* Gives worker 0 job 0 and brings it to where the phase begins. */
+static pid_t begin_phase(struct ctx *ctx, enum phase phase, uint32_t seed)
 {
-    struct span span = { 0 };
     pid_t pid = stop_worker(ctx);
-    const struct mailbox *mailbox = ctx->rig.mailboxes[0];
-    uint32_t told = atomic_load(&mailbox->done_count);
-    submit(ctx, 0, 1);
-    for (; span.end < STEPS_MAX; span.end++) {
-        enum slot_state word = mailbox_peek(mailbox, 0).state;
-        if (span.claimed == 0 && word == SLOT_RUNNING)
-            span.claimed = span.end;
-        if (span.done == 0 && word == SLOT_DONE)
-            span.done = span.end;
-        if (span.told == 0 && atomic_load(&mailbox->done_count) != told)
-            span.told = span.end;
-        if (is_going_to_sleep(ctx, pid, told))
-            break;
-        assert_true(step(pid));
+    submit(ctx, 0, seed);
+    assert_int_equal(ctx->probes[0].job.worker, 0);
+    if (phase == FROM_TASK) {
+        atomic_store(&stage->must_halt, true);
+        assert_int_equal(resume(pid, false), SIGSTOP);
+        atomic_store(&stage->must_halt, false);
     }
-    assert_true(0 < span.claimed && span.claimed < span.done && span.done < span.told && span.told < span.end);
-    ptrace(PTRACE_CONT, pid, NULL, NULL);
-    assert_true(pool_rig_wait_ended(&ctx->rig, ctx->probes, 1, scaled_ms(WAIT_MS)));
-    print_message("             claimed after %u instructions, done %u, told %u, asleep %u\n", span.claimed, span.done, span.told, span.end);
-    return span;
+    return pid;
 }
 
-static void choose_points(struct ctx *ctx, unsigned even, unsigned every)
+/* Runs the phase once to see how long it is; around the store that changes the word every `every`th instruction is a point. */
+static void choose_points(struct ctx *ctx, enum phase phase, unsigned even, unsigned every)
 {
-    struct span span = measure_worker(ctx);
-    for (uint32_t at = span.claimed - BEFORE; at < span.claimed + AFTER; at += every)
+    const struct mailbox *mailbox = ctx->rig.mailboxes[0];
+    pid_t pid = begin_phase(ctx, phase, 1);
+    uint32_t told = atomic_load(&mailbox->done_count), span = 0, change = 0;
+    enum slot_state state = mailbox_peek(mailbox, 0).state;
+    atomic_store(&stage->must_halt, true); /* ends the first phase */
+    while (span < STEPS_MAX && resume(pid, true) == SIGTRAP && !is_going_to_sleep(ctx, pid, told)) {
+        span++;
+        if (mailbox_peek(mailbox, 0).state != state) {
+            state = mailbox_peek(mailbox, 0).state;
+            change = span;
+        }
+    }
+    atomic_store(&stage->must_halt, false);
+    assert_int_equal(state, phase == FROM_SLEEP ? SLOT_RUNNING : SLOT_DONE);
+    ctx->phase = phase;
+    ctx->point_count = 0;
+    add_point(ctx, change); /* the one between DONE and done_count, in the second phase */
+    for (uint32_t at = change > BEFORE ? change - BEFORE : 0; at < change + AFTER; at += every)
         add_point(ctx, at);
-    for (uint32_t at = span.done - BEFORE; at < span.told + AFTER; at += every)
-        add_point(ctx, at);
-    add_even_points(ctx, span.end, scaled_points(even));
+    add_even_points(ctx, span, scaled_points(even));
+    ptrace(PTRACE_CONT, pid, NULL, NULL);
+    assert_true(pool_rig_wait_ended(&ctx->rig, ctx->probes, 1, scaled_ms(WAIT_MS)));
+    print_message("             %s: the word changes after %u of %u instructions; %u points\n", phase_names[phase], change, span, ctx->point_count);
+}
+
+/* Begins the phase and goes on to the point, or to its next sleep. */
+static pid_t run_worker_to(struct ctx *ctx, uint32_t point)
+{
+    pid_t pid = begin_phase(ctx, ctx->phase, point);
+    uint32_t told = atomic_load(&ctx->rig.mailboxes[0]->done_count);
+    for (uint32_t i = 0; i < point && !is_going_to_sleep(ctx, pid, told); i++)
+        assert_true(step(pid));
+    return pid;
+}
+
+NORETURN static void fail_at(const struct ctx *ctx, uint32_t point, const char *what)
+{
+    fail_msg("%s, instruction %u: %s", phase_names[ctx->phase], point, what);
+    abort(); /* fail_msg() does not come back, but does not say so */
 }
 
 static void assert_right(const struct ctx *ctx, unsigned index, uint32_t point)
@@ -168,7 +195,7 @@ static void assert_right(const struct ctx *ctx, unsigned index, uint32_t point)
     const struct pool_probe *probe = &ctx->probes[index];
     bool is_right = probe->ends == 1 && probe->job.status == ST_OK && strtoull(probe->job.result, NULL, 10) == probe->job.payload_len;
     if (!is_right)
-        fail_msg("instruction %u: job %u ended %u times with %s", point, index, probe->ends, status_code(probe->job.status));
+        fail_at(ctx, point, status_code(probe->job.status));
 }
 
 static void assert_nothing_left(const struct ctx *ctx, uint32_t point)
@@ -176,21 +203,15 @@ static void assert_nothing_left(const struct ctx *ctx, uint32_t point)
     struct process_pool_stats stats;
     process_pool_get_stats(ctx->rig.pool, &stats);
     if (!pool_rig_is_empty(&ctx->rig) || stats.queued + stats.running + stats.held_bytes > 0)
-        fail_msg("instruction %u: a slot is lost", point);
+        fail_at(ctx, point, "a slot is lost");
     if (pool_rig_spilled_blocks(&ctx->rig) > 0)
-        fail_msg("instruction %u: spilled bytes are left", point);
+        fail_at(ctx, point, "spilled bytes are left");
 }
 
-/* Gives worker 0 job 0 and runs it so far, or to its next sleep. */
-static pid_t run_worker_to(struct ctx *ctx, uint32_t point)
+static void await(struct ctx *ctx, uint32_t point, unsigned first, unsigned count)
 {
-    pid_t pid = stop_worker(ctx);
-    uint32_t told = atomic_load(&ctx->rig.mailboxes[0]->done_count);
-    submit(ctx, 0, point);
-    assert_int_equal(ctx->probes[0].job.worker, 0);
-    for (uint32_t i = 0; i < point && !is_going_to_sleep(ctx, pid, told); i++)
-        assert_true(step(pid));
-    return pid;
+    if (!pool_rig_wait_ended(&ctx->rig, ctx->probes + first, count, scaled_ms(WAIT_MS)))
+        fail_at(ctx, point, "a job does not end");
 }
 
 static void kill_at(struct ctx *ctx, uint32_t point)
@@ -201,14 +222,13 @@ static void kill_at(struct ctx *ctx, uint32_t point)
     process_pool_get_stats(ctx->rig.pool, &before);
     kill(pid, SIGKILL);
     submit(ctx, 1, point + 1);
-    if (!pool_rig_wait_ended(&ctx->rig, ctx->probes, 2, scaled_ms(WAIT_MS)))
-        fail_msg("instruction %u: a job does not end", point);
+    await(ctx, point, 0, 2);
     assert_right(ctx, 0, point);
     assert_right(ctx, 1, point);
     process_pool_get_stats(ctx->rig.pool, &after);
     /* what was finished is not done again */
     if (was_done && (ctx->probes[0].job.attempts != 1 || after.requeued != before.requeued))
-        fail_msg("instruction %u: the finished job was run again", point);
+        fail_at(ctx, point, "the finished job was run again");
     assert_int_equal(after.crashes, before.crashes + 1);
     assert_nothing_left(ctx, point);
 }
@@ -216,10 +236,11 @@ static void kill_at(struct ctx *ctx, uint32_t point)
 static void worker__killed_at_any_instruction__jobs_end_once_and_the_successor_works(void **state)
 {
     struct ctx *ctx = *state;
-    choose_points(ctx, 200, 1);
-    for (unsigned i = 0; i < ctx->point_count; i++)
-        kill_at(ctx, ctx->points[i]);
-    print_message("             %u kills\n", ctx->point_count);
+    for (enum phase phase = FROM_SLEEP; phase <= FROM_TASK; phase++) {
+        choose_points(ctx, phase, 70, scaled_ms(1) > 1 ? 9 : 1);
+        for (unsigned i = 0; i < ctx->point_count; i++)
+            kill_at(ctx, ctx->points[i]);
+    }
 }
 
 /* Job 0 is with the stopped worker; it ends when it is given to the other one, or at its deadline. */
@@ -228,17 +249,14 @@ static void stop_at(struct ctx *ctx, uint32_t point)
     pid_t pid = run_worker_to(ctx, point);
     bool was_done = mailbox_peek(ctx->rig.mailboxes[0], 0).state == SLOT_DONE;
     ptrace(PTRACE_DETACH, pid, NULL, (void *)SIGSTOP);
-    ctx->rig.skew_ns += 25 * NS_PER_MS; /* the worker is late at once */
     for (unsigned i = 1; i < 4; i++)
         submit(ctx, i, point + i);
-    if (!pool_rig_wait_ended(&ctx->rig, ctx->probes + 1, 3, scaled_ms(WAIT_MS)))
-        fail_msg("instruction %u: the jobs of the other worker do not end", point);
+    await(ctx, point, 1, 3);
     for (unsigned i = 1; i < 4; i++)
         assert_right(ctx, i, point);
     if (ctx->probes[0].ends == 0)
         process_pool_cancel(ctx->rig.pool, &ctx->probes[0].job, ST_DEADLINE_EXCEEDED);
-    if (!pool_rig_wait_ended(&ctx->rig, ctx->probes, 1, scaled_ms(WAIT_MS)))
-        fail_msg("instruction %u: the deadline does not end the job", point);
+    await(ctx, point, 0, 1);
     if (was_done || ctx->probes[0].job.status != ST_DEADLINE_EXCEEDED)
         assert_right(ctx, 0, point);
     assert_int_equal(ctx->probes[0].ends, 1);
@@ -252,11 +270,11 @@ static void stop_at(struct ctx *ctx, uint32_t point)
 static void worker__stopped_at_any_instruction__pool_goes_on_without_it(void **state)
 {
     struct ctx *ctx = *state;
-    choose_points(ctx, 40, 5);
-    add_point(ctx, measure_worker(ctx).done); /* exactly between its two last stores */
-    for (unsigned i = 0; i < ctx->point_count; i++)
-        stop_at(ctx, ctx->points[i]);
-    print_message("             %u stops\n", ctx->point_count);
+    for (enum phase phase = FROM_SLEEP; phase <= FROM_TASK; phase++) {
+        choose_points(ctx, phase, 20, scaled_ms(1) > 1 ? 30 : 5);
+        for (unsigned i = 0; i < ctx->point_count; i++)
+            stop_at(ctx, ctx->points[i]);
+    }
 }
 
 /* ---- a front end's life ------------------------------------------------------------------------------------------- */
@@ -300,7 +318,7 @@ static uint32_t measure_front_end(struct ctx *ctx)
     pid_t pid = start_front_end(ctx);
     while (steps < STEPS_MAX && step(pid))
         steps++;
-    assert_true(steps < STEPS_MAX);
+    assert_in_range(steps, 1, STEPS_MAX - 1);
     assert_true(pool_rig_create_pool(&ctx->rig));
     return steps;
 }
@@ -311,36 +329,64 @@ static bool is_nothing_left(void *context)
     return pool_rig_is_empty(&ctx->rig);
 }
 
-static void kill_front_end_at(struct ctx *ctx, uint32_t point)
+/* Another front end on what the dead one left. */
+static void assert_successor_works(struct ctx *ctx, uint32_t point)
 {
-    pid_t pid = start_front_end(ctx);
-    bool is_alive = true;
-    for (uint32_t i = 0; i < point && is_alive; i++)
-        is_alive = step(pid);
-    if (is_alive) { /* else it was quicker this time */
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
-    }
     assert_true(pool_rig_create_pool(&ctx->rig));
     submit(ctx, 0, point);
     submit(ctx, 1, point + 1);
-    if (!pool_rig_wait_ended(&ctx->rig, ctx->probes, 2, scaled_ms(WAIT_MS)))
-        fail_msg("instruction %u: the successor's jobs do not end", point);
+    await(ctx, point, 0, 2);
     assert_right(ctx, 0, point);
     assert_right(ctx, 1, point);
     if (!pool_rig_wait(&ctx->rig, is_nothing_left, ctx, scaled_ms(WAIT_MS)) || !pool_rig_wait_ready(&ctx->rig, scaled_ms(WAIT_MS)))
-        fail_msg("instruction %u: a slot or a worker is lost", point);
+        fail_at(ctx, point, "a slot or a worker is lost");
     assert_nothing_left(ctx, point);
+}
+
+static void kill_front_end(pid_t pid)
+{
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
 }
 
 static void front_end__killed_at_any_instruction__its_successor_finds_every_slot(void **state)
 {
     struct ctx *ctx = *state;
+    ctx->phase = FROM_FRONT_END;
     uint32_t span = measure_front_end(ctx);
-    add_even_points(ctx, span, scaled_points(120));
-    for (unsigned i = 0; i < ctx->point_count; i++)
-        kill_front_end_at(ctx, ctx->points[i]);
+    add_even_points(ctx, span, scaled_points(10));
+    for (unsigned i = 0; i < ctx->point_count; i++) {
+        pid_t pid = start_front_end(ctx);
+        bool is_alive = true;
+        for (uint32_t at = 0; at < ctx->points[i] && is_alive; at++)
+            is_alive = step(pid);
+        if (is_alive) /* else it was quicker this time */
+            kill_front_end(pid);
+        assert_successor_works(ctx, ctx->points[i]);
+    }
     print_message("             %u kills over %u instructions\n", ctx->point_count, span);
+}
+
+static void front_end__killed_at_any_instant__its_successor_finds_every_slot(void **state)
+{
+    struct ctx *ctx = *state;
+    ctx->phase = FROM_FRONT_END;
+    uint64_t start_ns = clock_now_ns();
+    resume(start_front_end(ctx), false);
+    uint64_t span_ns = clock_now_ns() - start_ns;
+    assert_true(pool_rig_create_pool(&ctx->rig));
+    unsigned kills = scaled_ms(1) > 1 ? 50 : 300, hits = 0;
+    for (unsigned i = 0; i < kills; i++) {
+        pid_t pid = start_front_end(ctx);
+        start_ns = clock_now_ns();
+        ptrace(PTRACE_DETACH, pid, NULL, NULL);
+        while (clock_now_ns() < start_ns + span_ns * i / kills)
+            ;
+        hits += procs_is_gone(pid) ? 0 : 1;
+        kill_front_end(pid);
+        assert_successor_works(ctx, i);
+    }
+    print_message("             %u of %u kills hit it alive, over %.3f ms\n", hits, kills, clock_ms(span_ns));
 }
 
 /* The front end was told of a worker's death and died before it heard: its successor finds a RUNNING that nobody runs. */
@@ -385,22 +431,36 @@ static int setup(void **state, unsigned workers, void (*run_worker)(const struct
     return pool_rig_create_pool(&ctx->rig) && pool_rig_start(&ctx->rig) ? 0 : -1;
 }
 
-/* Tracer and traced take turns: on one CPU a turn is several times shorter. */
+static cpu_set_t all_cpus;
+
+/* Tracer and traced take turns: on one CPU a turn is shorter. */
 static void stay_on_one_cpu(void)
 {
-    cpu_set_t all, one;
+    cpu_set_t one;
     CPU_ZERO(&one);
-    if (sched_getaffinity(0, sizeof all, &all) != 0)
-        return;
-    for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; cpu++)
-        if (CPU_ISSET(cpu, &all))
+    for (size_t cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; cpu++)
+        if (CPU_ISSET(cpu, &all_cpus))
             CPU_SET(cpu, &one);
     (void)sched_setaffinity(0, sizeof one, &one);
 }
 
-static int setup_traced(void **state) { return setup(state, 1, be_traced_worker); }
-static int setup_traced_and_another(void **state) { return setup(state, 2, be_traced_worker); }
-static int setup_plain(void **state) { return setup(state, 2, worker_main); }
+static int setup_traced(void **state)
+{
+    stay_on_one_cpu();
+    return setup(state, 1, be_traced_worker);
+}
+
+static int setup_traced_and_another(void **state)
+{
+    stay_on_one_cpu();
+    return setup(state, 2, be_traced_worker);
+}
+
+static int setup_plain(void **state)
+{
+    (void)sched_setaffinity(0, sizeof all_cpus, &all_cpus);
+    return setup(state, 2, worker_main);
+}
 
 static int teardown(void **state)
 {
@@ -420,13 +480,14 @@ int main(void)
         cmocka_unit_test_setup_teardown(worker__killed_at_any_instruction__jobs_end_once_and_the_successor_works, setup_traced, teardown),
         cmocka_unit_test_setup_teardown(worker__stopped_at_any_instruction__pool_goes_on_without_it, setup_traced_and_another, teardown),
         cmocka_unit_test_setup_teardown(front_end__killed_at_any_instruction__its_successor_finds_every_slot, setup_plain, teardown),
+        cmocka_unit_test_setup_teardown(front_end__killed_at_any_instant__its_successor_finds_every_slot, setup_plain, teardown),
         cmocka_unit_test_setup_teardown(front_end__dies_with_a_death_unheard__no_worker_is_killed_for_it, setup_traced, teardown),
     };
     if (!can_trace()) {
         print_message("mailbox_kill: skipped, this machine does not let a process trace its child\n");
         return 0;
     }
-    stay_on_one_cpu();
+    (void)sched_getaffinity(0, sizeof all_cpus, &all_cpus);
     return cmocka_run_group_tests_name("mailbox_kill", tests, NULL, NULL);
 }
 

@@ -20,7 +20,7 @@
 
 enum { START_MS = 5000 };
 
-static void kill_worker(void *context, unsigned worker, uint32_t generation)
+static void kill_worker(void *context, unsigned worker, uint32_t generation, const char *reason UNUSED)
 {
     const struct rig_worker *member = &((const struct pool_rig *)context)->members[worker];
     if (member->pid > 0 && member->generation == generation)
@@ -157,7 +157,7 @@ static void reap(struct pool_rig *rig)
 static int sleep_ms(struct pool_rig *rig, unsigned patience_ms)
 {
     uint64_t due_ns = process_pool_next_tick(rig->pool);
-    uint64_t now_ns = clock_now_ns() + rig->skew_ns;
+    uint64_t now_ns = clock_now_ns();
     if (process_pool_has_news(rig->pool, 0) || due_ns <= now_ns)
         return 0;
     uint64_t tick_ms = (due_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS;
@@ -176,7 +176,7 @@ void pool_rig_turn(struct pool_rig *rig, unsigned patience_ms)
     (void)!read(rig->event_fds[0], &rings, sizeof rings);
     reap(rig);
     process_pool_collect(rig->pool, 0);
-    uint64_t now_ns = clock_now_ns() + rig->skew_ns;
+    uint64_t now_ns = clock_now_ns();
     if (now_ns >= process_pool_next_tick(rig->pool))
         process_pool_tick(rig->pool, now_ns);
 }

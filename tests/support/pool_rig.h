@@ -35,7 +35,6 @@ struct pool_rig {
     struct process_pool_config config;                 /* of the pool */
     void (*run_worker)(const struct worker_config *);  /* worker_main() */
     bool is_replacing;                                 /* dead workers; true */
-    uint64_t skew_ns;                                  /* added to the time that process_pool_tick() is told; 0 */
 };
 
 /* Mailboxes, spill files, bell; no worker and no pool yet. False: the machine has not got that much. */

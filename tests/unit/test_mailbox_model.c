@@ -85,7 +85,7 @@ const struct task *const task_table[] = { &sturdy, &fragile };
 const size_t task_count = 2;
 int task_find(const char *name UNUSED) { return -1; }
 
-static void kill_worker(void *context UNUSED, unsigned worker, uint32_t generation)
+static void kill_worker(void *context UNUSED, unsigned worker, uint32_t generation, const char *reason UNUSED)
 {
     world.players[worker].killed_generation = generation;
 }
