@@ -94,18 +94,25 @@ static bool take_payload(struct compute_call *call)
     return take_query_args(call);
 }
 
+/* A task that takes a payload refuses forms only, which is what curl calls any body unless told otherwise. */
 static bool refuse_media_type(struct compute_call *call)
 {
-    const char *name = call_task(call)->name;
+    const struct task *task = call_task(call);
 
-    if (call->x->media_type == MEDIA_FORM || call->x->media_type == MEDIA_MULTIPART)
+    if (task->takes_payload)
+        exchange_problem(
+            call->x, ST_UNSUPPORTED_MEDIA_TYPE,
+            "forms are not read; with curl, add -H 'Content-Type: application/octet-stream' if the body is "
+            "what %s shall work on, -H 'Content-Type: application/json' if it is its args",
+            task->name);
+    else if (call->x->media_type == MEDIA_FORM || call->x->media_type == MEDIA_MULTIPART)
         exchange_problem(
             call->x, ST_UNSUPPORTED_MEDIA_TYPE,
             "forms are not read; send the args as JSON (with curl -d, add -H 'Content-Type: application/json')");
     else
         exchange_problem(call->x, ST_UNSUPPORTED_MEDIA_TYPE,
                          "task %s takes no binary payload; send its args as JSON, with Content-Type: application/json",
-                         name);
+                         task->name);
     return false;
 }
 

@@ -413,7 +413,7 @@ static void handle(struct exchange *x)
     size_t item_count;
 
     if (!compute_request_read(x, &request) ||
-        compute_refuse_unknown(x, params, "the args of a map's items are in the body") ||
+        compute_refuse_unknown(x, params, "timeout_ms and chunksize are; the items' args are in the body") ||
         !read_chunksize(x, &chunksize) || !map_items_read(x, &items, &item_count))
         return;
     struct map_call *call = call_new(x, &request, (size_t)chunksize, items, item_count);

@@ -5,6 +5,7 @@
  * errors[], with "parameter" to say which one, since a JSON Pointer cannot point into a query string. */
 #include "handlers/compute_request.h"
 
+#include <cjson/cJSON.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -154,6 +155,26 @@ static void explain_crash(const struct job *job, char *text)
         snprintf(text + length, EXPLANATION_BYTES - (size_t)length, " in the last of %u attempts", job->attempts);
 }
 
+static const char *text_member(const cJSON *object, const char *name)
+{
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+    return text ? text : "";
+}
+
+/* The first of the args' problems, from the list that the worker wrote: for callers who show people `detail` only. */
+static void explain_args(const struct job *job, char *text)
+{
+    cJSON *errors = cJSON_ParseWithLength(job->result, job->result_len);
+    const cJSON *first = cJSON_GetArrayItem(errors, 0);
+    const char *pointer = text_member(first, "pointer"), *detail = text_member(first, "detail");
+
+    if (detail[0])
+        snprintf(text, EXPLANATION_BYTES, "%s: %s", pointer[0] ? pointer : "the args", detail);
+    else
+        text[0] = '\0';
+    cJSON_Delete(errors);
+}
+
 void compute_explain(const struct job *job, uint32_t timeout_ms, char ret_text[static EXPLANATION_BYTES])
 {
     if (job->detail[0])
@@ -165,6 +186,8 @@ void compute_explain(const struct job *job, uint32_t timeout_ms, char ret_text[s
         explain_crash(job, ret_text);
     else if (job->status == ST_RESULT_TOO_LARGE)
         snprintf(ret_text, EXPLANATION_BYTES, "the limit is --max-result-bytes");
+    else if ((job->status == ST_INVALID_ARGS || job->status == ST_INVALID_JSON) && job->result_len)
+        explain_args(job, ret_text);
     else
         ret_text[0] = '\0';
 }

@@ -38,7 +38,7 @@ bool compute_refuse_unknown(struct exchange *x, const char *const *known, const 
 /* Answers a refused submission. */
 void compute_refuse_submit(struct exchange *x, enum status status) NONNULL;
 
-/* One sentence for people on why the job failed; "" if the status' title says it all. */
+/* One sentence for people on why the job failed, of several wrong args about the first; "" if the title says it all. */
 void compute_explain(const struct job *job, uint32_t timeout_ms, char ret_text[static EXPLANATION_BYTES]) NONNULL;
 /* {"queue_ms":…,"wall_ms":…,"cpu_ms":…,"max_rss_kib":…}; without the last two if its worker was killed or never had it.
  */

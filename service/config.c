@@ -54,7 +54,8 @@ static bool refuse_argument(const char *argument, FILE *errors)
     snprintf(typed, sizeof(typed), "%.*s", (int)strcspn(argument, "="), argument);
     nearest_name_start(&nearest, typed);
     for (size_t i = 0; i < ARRAY_LEN(action_names); i++)
-        nearest_name_offer(&nearest, action_names[i].text);
+        if (strlen(action_names[i].text) > strlen("-h")) /* one letter is near every other */
+            nearest_name_offer(&nearest, action_names[i].text);
     nearest_name_offer(&nearest, "--config");
     for (size_t i = 0; i < config_option_count; i++) {
         config_option_key(&config_options[i], flag + 2);
@@ -128,12 +129,13 @@ static bool apply_arguments(const struct arguments *arguments, struct config *co
 /* ---- environment ---- */
 
 /* Variables with our prefix that are not options: TWINPOOL_CONFIG is read elsewhere, TWINPOOL_BIN tells test programs
- * where the program is, and the rest is what Kubernetes sets in every container beside a Service named "twinpool". */
-static bool is_foreign_variable(const char *name)
+ * where the program is, and the rest is what Kubernetes sets in every container beside a Service named "twinpool". Its
+ * TWINPOOL_PORT is a URL (tcp://10.0.0.1:80); a number there is somebody's attempt to choose the port. */
+static bool is_foreign_variable(const char *name, const char *value)
 {
     return strcmp(name, VARIABLE_PREFIX "CONFIG") == 0 || strcmp(name, VARIABLE_PREFIX "BIN") == 0 ||
            strncmp(name, VARIABLE_PREFIX "SERVICE_", strlen(VARIABLE_PREFIX "SERVICE_")) == 0 ||
-           strcmp(name, VARIABLE_PREFIX "PORT") == 0 ||
+           (strcmp(name, VARIABLE_PREFIX "PORT") == 0 && strstr(value, "://")) ||
            strncmp(name, VARIABLE_PREFIX "PORT_", strlen(VARIABLE_PREFIX "PORT_")) == 0;
 }
 
@@ -172,7 +174,7 @@ static bool apply_environment(char *const *environment, struct config *config, b
         if (!equals || strncmp(*environment, VARIABLE_PREFIX, strlen(VARIABLE_PREFIX)) != 0)
             continue;
         snprintf(name, sizeof(name), "%.*s", (int)(equals - *environment), *environment);
-        if (!is_foreign_variable(name) && !apply_variable(name, equals + 1, config, given, errors))
+        if (!is_foreign_variable(name, equals + 1) && !apply_variable(name, equals + 1, config, given, errors))
             return false;
     }
     return true;
@@ -212,18 +214,17 @@ static const struct {
 /* A default gives way to a limit that was set lower; a value that was given does not. */
 static bool check_bounds(struct config *config, const bool *given, FILE *errors)
 {
-    char text[CONFIG_TEXT_MAX], message[CONFIG_MESSAGE_MAX];
+    char part_text[CONFIG_TEXT_MAX], text[CONFIG_TEXT_MAX], message[CONFIG_MESSAGE_MAX];
     for (size_t i = 0; i < ARRAY_LEN(bounds); i++) {
         const struct config_option *part = config_option_find(bounds[i].part);
         const struct config_option *whole = config_option_find(bounds[i].whole);
-        uint64_t part_value = config_value_number(part, config), whole_value = config_value_number(whole, config);
-        if (part_value <= whole_value)
+        if (config_value_number(part, config) <= config_value_number(whole, config))
             continue;
+        config_value_text(part, config, part_text);
         config_value_text(whole, config, text);
         if (given[part - config_options])
-            return fail(errors, "--%s %llu is above --%s %s%s: lower the one or raise the other", bounds[i].part,
-                        (unsigned long long)part_value, bounds[i].whole, text,
-                        given[whole - config_options] ? "" : " (its default)");
+            return fail(errors, "--%s %s is above --%s %s%s: lower the one or raise the other", bounds[i].part,
+                        part_text, bounds[i].whole, text, given[whole - config_options] ? "" : " (its default)");
         if (!config_value_set(part, text, config, message))
             return fail(errors, "--%s %s leaves no value for --%s: %s", bounds[i].whole, text, bounds[i].part, message);
     }

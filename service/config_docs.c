@@ -52,15 +52,17 @@ void config_print_help(FILE *out)
     fputs("twinpool: two pools over HTTP: threads that fetch URLs, and processes that compute.\n"
           "\n"
           "Usage:\n"
-          "  twinpool [OPTION VALUE ...]       serve until SIGTERM or SIGINT\n"
-          "  twinpool healthcheck              exit 0 if the service on the --listen address is healthy, else 1\n"
+          "  twinpool [--config FILE] [OPTION VALUE ...]\n"
+          "                                    serve until SIGTERM or SIGINT\n"
+          "  twinpool healthcheck              exit 0 if the service on the --listen address answers, else 1\n"
           "  twinpool docs                     every option as a Markdown page\n"
           "  twinpool --print-config           the effective options as a file for --config\n"
-          "  twinpool --help | --version\n"
+          "  twinpool --help | -h | --version\n"
           "\n"
           "Each option is also an environment variable (--io-threads: TWINPOOL_IO_THREADS) and a key in the\n"
           "file that --config FILE names (io-threads = 2). A flag goes before a variable, a variable before\n"
-          "the file. BYTES may end in k, m or g; MS are milliseconds; [...] is the default.\n",
+          "the file. BYTES may end in k, m or g; MS are milliseconds; [...] is the default. A CIDR is a\n"
+          "network (10.0.0.0/8, fd00::/8) or one address.\n",
           out);
     for (unsigned group = 0; group < CONFIG_GROUP_COUNT; group++) {
         fprintf(out, "\n%s:\n", config_group_title((enum config_group)group));
@@ -70,8 +72,8 @@ void config_print_help(FILE *out)
         }
     }
     fputs("\nExample:\n"
-          "  twinpool --listen 0.0.0.0:8080 --workers 4 --fetch-allow 10.0.0.0/8\n"
-          "  curl http://127.0.0.1:8080/compute/sum_squares?n=10000000\n",
+          "  twinpool --listen 127.0.0.1:8080 --workers 4 --fetch-allow 10.0.0.0/8\n"
+          "  curl 'http://127.0.0.1:8080/compute/sum_squares?n=10000000'\n",
           out);
 }
 
@@ -127,7 +129,7 @@ static void print_doc_values(FILE *out, const struct config_option *option)
         fputs("`ADDR:PORT`, `[ADDR]:PORT`", out);
         break;
     case CONFIG_KIND_CIDRS:
-        fputs("networks, with commas between", out);
+        fputs("networks (`10.0.0.0/8`) or addresses, with commas between", out);
         break;
     }
 }
@@ -161,9 +163,9 @@ void config_print_docs(FILE *out)
         "- a flag: `--io-threads 4` or `--io-threads=4`, never abbreviated; if it is given twice, the last one counts\n"
         "- a variable: `TWINPOOL_IO_THREADS=4`\n"
         "- a line of the INI file that `--config FILE` or `TWINPOOL_CONFIG` names: `io-threads = 4`, alone or under\n"
-        "  `[twinpool]`; `#` and `;` begin comments, and lines have at most 198 bytes. An indented line goes on with "
-        "the\n"
-        "  list above it (`fetch-allow` only). [twinpool.ini](twinpool.ini) is a file with every default.\n"
+        "  `[twinpool]`. A line that begins with `#` or `;` is a comment; behind a value only ` ;` begins one. Lines\n"
+        "  have at most 198 bytes. An indented line goes on with the list above it (`fetch-allow` only).\n"
+        "  [twinpool.ini](twinpool.ini) is a file with every default.\n"
         "\n"
         "`--print-config` prints what is in effect, as such a file. Sizes are in bytes and may end in `k`, `m` or `g` "
         "(1024,\n"
@@ -189,8 +191,8 @@ void config_print_docs(FILE *out)
           "| command | does |\n"
           "|---|---|\n"
           "| `twinpool` | serves until SIGTERM or SIGINT |\n"
-          "| `twinpool healthcheck` | asks `/healthz` at the `--listen` address; exit status 0 if it answers 200 "
-          "within 2 s, else 1 |\n"
+          "| `twinpool healthcheck` | asks `/healthz` at the `--listen` address (0.0.0.0 and `[::]`: this machine); "
+          "prints nothing and exits with 0 if it answers 200 within 2 s, else with 1 and a line that says why |\n"
           "| `twinpool docs` | prints this page |\n"
           "| `twinpool --print-config` | prints the options in effect |\n"
           "| `twinpool --help`, `--version` | print and exit |\n",

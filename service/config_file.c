@@ -6,6 +6,7 @@
  * only, whose parts are joined, so that a long list can have one network to a line. */
 #include "service/config_file.h"
 
+#include <errno.h>
 #include <ini.h>
 #include <stdarg.h>
 #include <string.h>
@@ -20,6 +21,7 @@ struct reading {
     struct config *config;
     bool *given;
     unsigned line;
+    int read_errno; /* why the reading ended, unless by the end of the file */
     bool has_failed;
 };
 
@@ -38,8 +40,12 @@ static void PRINTF_LIKE(2, 3) fail(struct reading *reading, const char *format, 
 static char *next_line(char *line, int size, void *context)
 {
     struct reading *reading = context;
-    if (reading->has_failed || !fgets(line, size, reading->file))
+    if (reading->has_failed)
         return NULL;
+    if (!fgets(line, size, reading->file)) {
+        reading->read_errno = ferror(reading->file) ? errno : 0;
+        return NULL;
+    }
     reading->line++;
     if (!strchr(line, '\n') && !feof(reading->file)) {
         fail(reading, "the line is longer than %d bytes; fetch-allow may go on in indented lines", size - 2);
@@ -124,8 +130,8 @@ bool config_file_read(const char *path, struct config *config, bool given[CONFIG
         return false;
     }
     int bad_line = ini_parse_stream(next_line, &reading, take_pair, &reading);
-    if (!reading.has_failed && ferror(reading.file)) {
-        fprintf(errors, "twinpool: %s: cannot be read\n", path);
+    if (!reading.has_failed && reading.read_errno != 0) {
+        fprintf(errors, "twinpool: %s: %s\n", path, strerrordesc_np(reading.read_errno));
         reading.has_failed = true;
     } else if (!reading.has_failed && bad_line != 0) {
         reading.line = bad_line > 0 ? (unsigned)bad_line : 0;

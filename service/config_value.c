@@ -160,14 +160,26 @@ bool config_value_set(const struct config_option *option, const char *text, stru
     return is_set;
 }
 
+/* As a person would write it: 8m rather than 8388608. */
+static void bytes_text(uint64_t number, char ret_text[CONFIG_TEXT_MAX])
+{
+    static const char *const suffixes[] = { "", "k", "m", "g" };
+    size_t i = 0;
+    for (; number != 0 && number % 1024 == 0 && i + 1 < ARRAY_LEN(suffixes); i++)
+        number /= 1024;
+    snprintf(ret_text, CONFIG_TEXT_MAX, "%" PRIu64 "%s", number, suffixes[i]);
+}
+
 void config_value_text(const struct config_option *option, const struct config *config, char ret_text[CONFIG_TEXT_MAX])
 {
     const char *field = (const char *)config + option->offset;
     switch (option->kind) {
     case CONFIG_KIND_COUNT:
-    case CONFIG_KIND_BYTES:
     case CONFIG_KIND_MS:
         snprintf(ret_text, CONFIG_TEXT_MAX, "%" PRIu64, config_value_number(option, config));
+        break;
+    case CONFIG_KIND_BYTES:
+        bytes_text(config_value_number(option, config), ret_text);
         break;
     case CONFIG_KIND_CHOICE:
         snprintf(ret_text, CONFIG_TEXT_MAX, "%s", option->choices[config_value_number(option, config)]);

@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
@@ -103,6 +104,12 @@ static ssize_t receive(struct connection *connection, void *buffer, size_t len, 
     struct http_guard *guard = &connection->guard;
     if (connection->is_refused || connection->is_refusal_pending) {
         errno = connection->is_refused ? ECONNRESET : EAGAIN;
+        return -1;
+    }
+    /* With other connections open, libmicrohttpd reads after a resume before it sends. What it would find then (the end, or bytes that the
+     * guard refuses) would take the place of an answer that is ready. Reading waits until that was sent. */
+    if (connection->request != NULL && connection->request->phase != REQUEST_RECEIVING) {
+        errno = EAGAIN;
         return -1;
     }
     ssize_t n = syscall(SYS_recvfrom, connection->fd, buffer, len, flags, NULL, NULL);
@@ -233,7 +240,7 @@ void connections_accept(struct loop *loop)
                 static struct log_limit limit;
                 uint32_t suppressed;
                 if (log_limit_pass(&limit, 1, &suppressed))
-                    log_event(LOG_ERROR, "accept_failed", LOG_INT("errno", errno), LOG_INT("suppressed", suppressed));
+                    log_event(LOG_ERROR, "accept_failed", LOG_STR("error", strerrordesc_np(errno)), LOG_INT("suppressed", suppressed));
             }
             loop->must_accept = false;
             return;
@@ -257,7 +264,8 @@ void connection_request_completed(struct connection *connection)
     struct loop *loop = connection->loop;
     connection->request = NULL;
     connection->requests_completed++;
-    connection->idle_since_ns = connection->head_since_ns = loop->now_ns;
+    /* the head of a next request may have been read long ago, the rest of it could not be */
+    connection->idle_since_ns = connection->head_since_ns = connection->body_since_ns = loop->now_ns;
     if (connection->is_refusal_pending && connection->requests_completed == connection->guard.requests) {
         connection->next_refusal = loop->refusals;
         loop->refusals = connection;

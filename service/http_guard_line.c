@@ -194,7 +194,7 @@ static const uint8_t *read_target(struct http_guard *guard, const struct http_gu
     if (*at == ' ')
         return end_target(guard, at);
     if (*at != '%' && *at != '&')
-        return http_guard_refuse_byte(guard, *at, "a byte in the request target that must be percent-encoded");
+        return http_guard_refuse_byte(guard, *at, *at == '\r' || *at == '\n' ? "no HTTP version behind the request target" : "a byte in the request target that must be percent-encoded");
     if (!count_target(guard, limits, 1))
         return NULL;
     if (*at == '%')

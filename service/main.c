@@ -1,7 +1,9 @@
 /* twinpool: argv, environment and file make a configuration; the supervisor does the rest. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "service/config.h"
@@ -21,8 +23,29 @@ static void raise_descriptor_limit(void)
     }
 }
 
+/* A standard descriptor that the caller closed would go to a socket or to shared memory, and the log be written into that. */
+static void occupy_standard_descriptors(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
+/* The exit status of a command that prints: 1 if what it printed was lost, on a full disk for example. */
+static int printed_status(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return 0;
+    perror("twinpool: standard output");
+    return 1;
+}
+
 int main(int argc, char **argv)
 {
+    occupy_standard_descriptors();
     struct config config;
     enum config_action action;
     if (!config_load(argc, argv, environ, &config, &action, stderr))
@@ -30,16 +53,16 @@ int main(int argc, char **argv)
     switch (action) {
     case CONFIG_HELP:
         config_print_help(stdout);
-        return 0;
+        return printed_status();
     case CONFIG_VERSION:
         printf("twinpool %s\n", TWINPOOL_VERSION);
-        return 0;
+        return printed_status();
     case CONFIG_PRINT:
         config_print(&config, stdout);
-        return 0;
+        return printed_status();
     case CONFIG_DOCS:
         config_print_docs(stdout);
-        return 0;
+        return printed_status();
     case CONFIG_HEALTHCHECK:
         return healthcheck_run(&config);
     case CONFIG_SERVE:

@@ -80,7 +80,7 @@ static void set_timeout(struct request *request, const char *value)
     size_t len = strlen(value);
     unsigned long timeout_ms = len > 0 && len <= TIMEOUT_DIGITS && strspn(value, "0123456789") == len ? strtoul(value, NULL, 10) : 0;
     if (timeout_ms == 0)
-        refuse(request, ST_INVALID_ARGS, "Request-Timeout-Ms must be a whole number of milliseconds, at least 1");
+        refuse(request, ST_INVALID_ARGS, "Request-Timeout-Ms must be a whole number of milliseconds from 1 to 999999999");
     request->x.timeout_ms = (uint32_t)timeout_ms;
 }
 
@@ -158,6 +158,14 @@ static const char *path_of(const char *url)
     return path != NULL ? path : "/";
 }
 
+static void refuse_method(struct request *request)
+{
+    char allowed[64], detail[96];
+    router_allow(request->allowed_methods, allowed, sizeof allowed);
+    snprintf(detail, sizeof detail, "this path takes %s", allowed);
+    refuse(request, ST_METHOD_NOT_ALLOWED, detail);
+}
+
 static void route(struct request *request, const char *url, const char *method)
 {
     struct server *server = request->connection->loop->server;
@@ -170,7 +178,7 @@ static void route(struct request *request, const char *url, const char *method)
     }
     const struct route *found = router_find(path, request->path_arg, sizeof request->path_arg);
     if (found == NULL) {
-        refuse(request, ST_NOT_FOUND, "see GET /tasks and docs/http-api.md for what there is");
+        refuse(request, ST_NOT_FOUND, "there are /fetch, /compute/{task}, /compute/{task}/map, /tasks, /healthz, /readyz, /stats and /metrics");
         return;
     }
     request->allowed_methods = found->methods;
@@ -178,7 +186,7 @@ static void route(struct request *request, const char *url, const char *method)
     request->endpoint = found->endpoint;
     request->path = found->path;
     if (known < 0 || (found->methods & 1u << known) == 0)
-        refuse(request, ST_METHOD_NOT_ALLOWED, "the Allow field lists the methods of this path");
+        refuse_method(request);
     else if (found->is_work && server_lifecycle(server) >= LIFECYCLE_DRAINING)
         refuse(request, ST_DRAINING, "no new work is accepted");
 }

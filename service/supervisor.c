@@ -139,6 +139,7 @@ static void start_frontend(struct supervisor *supervisor, uint64_t now_ns)
     struct child *frontend = &supervisor->frontend;
     int ends[2];
     if (!control_pair(ends)) {
+        log_event(LOG_ERROR, "fork_failed", LOG_STR("process", "front end"), LOG_STR("error", strerrordesc_np(errno)));
         frontend->start_ns = now_ns + backoff_ns(frontend);
         return;
     }

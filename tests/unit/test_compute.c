@@ -347,8 +347,24 @@ static void done__invalid_args__errors_of_the_worker(void **state)
     (void)state;
     handle();
     end_job(0, ST_INVALID_ARGS, "[{\"pointer\":\"/n\",\"detail\":\"is required\"}]", 0, 0);
-    expect_problem(ST_INVALID_ARGS, "");
+    expect_problem(ST_INVALID_ARGS, "/n: is required");
     assert_string_equal(answer.members, "{\"errors\":[{\"pointer\":\"/n\",\"detail\":\"is required\"}]}");
+}
+
+static void done__invalid_json__detail_of_the_whole(void **state)
+{
+    (void)state;
+    handle();
+    end_job(0, ST_INVALID_JSON, "[{\"pointer\":\"\",\"detail\":\"duplicate key at byte 7\"}]", 0, 0);
+    expect_problem(ST_INVALID_JSON, "the args: duplicate key at byte 7");
+}
+
+static void done__errors_that_are_no_list__no_detail(void **state)
+{
+    (void)state;
+    handle();
+    end_job(0, ST_INVALID_ARGS, "7", 0, 0);
+    expect_problem(ST_INVALID_ARGS, "");
 }
 
 static void done__invalid_json_without_errors__empty_list(void **state)
@@ -421,6 +437,8 @@ int main(void)
         fake_test(done__deadline_in_queue__says_never_started),
         fake_test(done__deadline_while_running__says_stopped),
         fake_test(done__invalid_args__errors_of_the_worker),
+        fake_test(done__invalid_json__detail_of_the_whole),
+        fake_test(done__errors_that_are_no_list__no_detail),
         fake_test(done__invalid_json_without_errors__empty_list),
         fake_test(done__detail_of_the_task__passed_on_literally),
         fake_test(done__result_too_large__option_named),

@@ -274,12 +274,14 @@ static void load__mistakes__each_is_named_with_its_place(void **state)
         { "--nothing-like-it", "", "unknown option --nothing-like-it; --help lists" },
         { "healtcheck", "", "unknown command healtcheck; did you mean healthcheck?" },
         { "8080", "", "unknown command 8080; --help lists" },
+        { "-w 4", "", "unknown option -w; --help lists" },
         { "--config /nonexistent/twinpool.ini", "", "/nonexistent/twinpool.ini: No such file" },
-        { "--config /", "", "/: cannot be read" },
+        { "--config /", "", "/: Is a directory" },
         { "", "TWINPOOL_WORKERS=many", "twinpool: TWINPOOL_WORKERS: \"many\" is not a whole number from 0 to 256\n" },
         { "", "TWINPOOL_WORKERS=", "TWINPOOL_WORKERS: \"\" is not" },
         { "", "TWINPOOL_WORKER=2", "TWINPOOL_WORKER: unknown variable; did you mean TWINPOOL_WORKERS?" },
         { "", "TWINPOOL_XYZZY=2", "TWINPOOL_XYZZY: unknown variable; --help lists" },
+        { "", "TWINPOOL_PORT=9000", "TWINPOOL_PORT: unknown variable; --help lists" },
         { "", "TWINPOOL_CONFIG=/nonexistent", "/nonexistent: No such file" },
     };
     struct ctx *ctx = *state;
