@@ -4,7 +4,8 @@
  * the mutex; the worker's side of a POSTED job is the slot's word, and the word decides every race (mailbox.h).
  *
  * dispatch() fills idle workers first, then puts jobs behind running ones up to the number of slots, because a worker that finds its next job in its mailbox
- * needs no wake-up. balance() undoes that choice when it was wrong: a job READY behind another is recalled for a worker that has run dry.
+ * needs no wake-up. steal() undoes that choice when it was wrong: a job READY behind another is recalled for a worker that has run dry. And a worker
+ * whose job turns out to be long keeps none behind it: else they would wait for its end while other workers serve those who came later.
  *
  * A worker is doomed when its running job must end. Its other jobs are recalled first: what cannot be recalled has been claimed, and since a worker
  * runs one job at a time, the doomed job is then over and there is nothing to kill. */
@@ -20,7 +21,7 @@
 
 enum {
     ATTEMPTS_MAX = 2,             /* of a job whose worker died under it, if its task is idempotent */
-    UNCLAIMED_MS = 20,            /* a worker that has not claimed a posted job for so long is given no more */
+    UNCLAIMED_MS = 20,            /* a worker that has not claimed a posted job for so long, or not finished it, is given no more */
     UNRESPONSIVE_MS = 1000,       /* and is replaced if it does not answer a ping for so long */
     KILL_RETRY_MS = 100
 };
@@ -196,6 +197,7 @@ static void collect_slot(struct process_pool *pool, struct worker_entry *worker,
         end_job(pool, job, take_result(worker, slot, job));
     }
     worker->jobs_done++;
+    worker->is_long = false;
     free_slot(worker, slot);
     mailbox_release(worker->mailbox, slot);
 }
@@ -309,7 +311,7 @@ static int least_busy(const struct process_pool *pool, unsigned limit)
     int best = -1;
     for (unsigned i = 0; i < pool->config.workers; i++) {
         const struct worker_entry *worker = &pool->workers[i];
-        if (worker->used < limit && process_pool_worker_is_ready(worker)) {
+        if (worker->used < limit && !worker->is_long && process_pool_worker_is_ready(worker)) {
             best = (int)i;
             limit = worker->used;
             if (limit == 0)
@@ -593,7 +595,7 @@ void process_pool_worker_started(struct process_pool *pool, unsigned index, uint
     pthread_mutex_lock(&pool->lock);
     struct worker_entry *worker = &pool->workers[index];
     worker->is_alive = true;
-    worker->is_doomed = worker->is_suspect = false;
+    worker->is_doomed = worker->is_suspect = worker->is_long = false;
     worker->generation = generation;
     worker->pid = pid;
     worker->posted_ns = clock_now_ns();
@@ -674,11 +676,16 @@ static uint64_t look_after(struct process_pool *pool, unsigned index, uint64_t n
     }
     if (worker->is_suspect)
         return look_after_suspect(pool, index, now_ns);
-    if (worker->used == 0 || has_claimed(worker)) /* a running job's deadline looks after it */
+    if (worker->used == 0)
         return CLOCK_NEVER;
     uint64_t due_ns = worker->posted_ns + UNCLAIMED_MS * NS_PER_MS;
     if (now_ns < due_ns)
         return due_ns;
+    if (has_claimed(worker)) { /* the running job's deadline looks after it */
+        worker->is_long = true;
+        recall_all(pool, worker);
+        return CLOCK_NEVER;
+    }
     if (!process_pool_worker_is_ready(worker)) /* still starting */
         return now_ns + UNCLAIMED_MS * NS_PER_MS;
     recall_all(pool, worker);

@@ -2,7 +2,8 @@
  *
  * One instance per front end process, shared by its event loops; the supervisor forks, kills and reaps the workers. Jobs go into the
  * workers' mailboxes as soon as a slot is free: an idle worker first. A job that waits behind another in a mailbox is taken back when
- * some other worker runs dry, so no job waits while a worker is idle. A worker's crash, hang and exit are ordinary events: its job ends
+ * some other worker runs dry, or when that other turns out to be long: so no job waits while a worker is idle, nor for a long one while later jobs
+ * are served. A worker's crash, hang and exit are ordinary events: its job ends
  * with a status or runs again, and the caller never sees a signal.
  *
  * All functions but create and free may be called from any event loop thread; one mutex guards the pool, held for
@@ -57,7 +58,7 @@ void process_pool_collect(struct process_pool *pool, unsigned loop) NONNULL;
 /* True if process_pool_collect() would find something. To be asked between lying down and sleeping. */
 bool process_pool_has_news(struct process_pool *pool, unsigned loop) NONNULL;
 
-/* Looks after workers that do not take the job they were given (stopped, or starved): call it at or after process_pool_next_tick(). */
+/* Looks after workers that do not take the job they were given (stopped, or starved), or take long over one: call it at or after process_pool_next_tick(). */
 void process_pool_tick(struct process_pool *pool, uint64_t now_ns) NONNULL;
 uint64_t process_pool_next_tick(struct process_pool *pool) NONNULL; /* CLOCK_NEVER: nothing to look after */
 

@@ -16,6 +16,7 @@ struct worker_entry {
     uint32_t generation;
     pid_t pid;
     bool is_alive, is_doomed, is_suspect;
+    bool is_long; /* its running job takes long: nothing is posted behind it */
     const char *doom_reason; /* static text */
     uint64_t suspect_ns; /* since when */
     uint64_t posted_ns;  /* since when it has jobs of which it should claim one */

@@ -4,6 +4,7 @@
 #include "service/loop.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -22,7 +23,9 @@ enum {
     EVENTS_MAX = 128,
     LONGEST_SLEEP_MS = 60000,
     POOL_ENTRY_BYTES = 72,   /* what libmicrohttpd lists per field, query parameter and cookie */
-    POOL_REPLY_BYTES = 4096
+    POOL_REPLY_BYTES = 4096,
+    HEAP_LOOK_MS = 5000,
+    HEAP_SPARE_BYTES = 32 * 1024 * 1024
 };
 
 #define LOOP_OF(watch, member) ((struct loop *)(void *)((char *)(watch) - offsetof(struct loop, member)))
@@ -178,6 +181,20 @@ static void give_up_all(struct loop *loop)
     }
 }
 
+/* glibc keeps what is freed below the top of a heap. Without this, the memory of a few hundred large answers would stay ours for good. */
+static void give_back_heap(struct loop *loop)
+{
+    const struct server *server = loop->server;
+    uint64_t requests = atomic_load_explicit(&server->requests, memory_order_relaxed);
+    if (requests == loop->heap_requests || loop->now_ns < loop->heap_due_ns ||
+        atomic_load_explicit(&server->requests_in_flight, memory_order_relaxed) > 0)
+        return;
+    loop->heap_requests = requests;
+    loop->heap_due_ns = loop->now_ns + HEAP_LOOK_MS * NS_PER_MS;
+    if (mallinfo2().fordblks > HEAP_SPARE_BYTES)
+        malloc_trim(0);
+}
+
 static void turn(struct loop *loop)
 {
     struct app *app = &loop->server->app;
@@ -196,8 +213,10 @@ static void turn(struct loop *loop)
         give_up_all(loop);
     if (loop->must_run_daemon)
         run_daemon(loop);
-    if (loop->index == 0)
+    if (loop->index == 0) {
         drain_advance(loop->server, loop->now_ns);
+        give_back_heap(loop);
+    }
 }
 
 void loop_run(struct loop *loop)

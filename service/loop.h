@@ -43,6 +43,8 @@ struct loop {
     struct request *waiting;      /* list of requests whose work runs */
     struct request *spare;        /* freed requests, for reuse */
     unsigned spare_count;
+    uint64_t heap_due_ns;         /* loop 0: not before this is the heap looked at again */
+    uint64_t heap_requests;       /* loop 0: the server's count of requests when it was */
     bool must_run_daemon;         /* a connection was resumed, or its descriptor has events */
     bool must_accept;
     struct watch listen_watch, event_watch, daemon_watch;

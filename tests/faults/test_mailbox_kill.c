@@ -1,10 +1,10 @@
 /* Real processes killed and stopped at real instructions.
  *
- * A worker (worker_main() itself) or a front end is run under ptrace, one instruction at a time from just before it meets a
- * job. At instruction N it is killed, or left stopped for good, and the other side has to cope: the job ends exactly once, the
- * successor works, no slot and no spilled byte is lost. Then the same at the next N: at every instruction around the stores that
- * matter (found by watching the slot's word), and evenly over all the others. A front end's instructions are too many for that:
- * it is also killed at instants spread over its running time. */
+ * A worker (worker_main() itself) or a front end is run under ptrace, one instruction at a time from just before it
+ * meets a job. At instruction N it is killed, or left stopped for good, and the other side has to cope: the job ends
+ * exactly once, the successor works, no slot and no spilled byte is lost. Then the same at the next N: at every
+ * instruction around the stores that matter (found by watching the slot's word), and evenly over all the others. A
+ * front end's instructions are too many for that: it is also killed at instants spread over its running time. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -45,7 +45,7 @@ struct ctx {
 /* A tenth of the points where each instruction takes ten times as long. */
 static unsigned scaled_points(unsigned count) { return scaled_ms(1) > 1 ? count / 10 : count; }
 
-/* ---- stepping ----------------------------------------------------------------------------------------------------- */
+/* ---- stepping -------------------------------------------------------------------------------------------- */
 
 static void be_traced_worker(const struct worker_config *config)
 {
@@ -57,7 +57,8 @@ static void be_traced_worker(const struct worker_config *config)
 static int resume(pid_t pid, bool is_one_step)
 {
     int wait_status;
-    if (ptrace(is_one_step ? PTRACE_SINGLESTEP : PTRACE_CONT, pid, NULL, NULL) != 0 || waitpid(pid, &wait_status, 0) != pid)
+    if (ptrace(is_one_step ? PTRACE_SINGLESTEP : PTRACE_CONT, pid, NULL, NULL) != 0 ||
+        waitpid(pid, &wait_status, 0) != pid)
         return 0;
     return WIFSTOPPED(wait_status) ? WSTOPSIG(wait_status) : 0;
 }
@@ -77,7 +78,8 @@ static bool is_before_futex_wait(pid_t pid)
 static bool is_going_to_sleep(const struct ctx *ctx, pid_t pid, uint32_t told_before)
 {
     const struct mailbox *mailbox = ctx->rig.mailboxes[0];
-    return atomic_load(&mailbox->done_count) != told_before && atomic_load(&mailbox->is_sleeping) == 1 && is_before_futex_wait(pid);
+    return atomic_load(&mailbox->done_count) != told_before && atomic_load(&mailbox->is_sleeping) == 1 &&
+           is_before_futex_wait(pid);
 }
 
 static bool is_waiting_for_jobs(void *context)
@@ -112,11 +114,8 @@ static enum status submit_payload(struct ctx *ctx, unsigned index, size_t len)
     return process_pool_submit(ctx->rig.pool, &probe->job);
 }
 
-/* A small job whose result is its own. */
-static void submit(struct ctx *ctx, unsigned index, uint32_t seed)
-{
-    assert_int_equal(submit_payload(ctx, index, seed % 97 + index * 100), ST_OK);
-}
+/* A small job whose result is its own, and which takes the same instructions each time. */
+static void submit(struct ctx *ctx, unsigned index) { assert_int_equal(submit_payload(ctx, index, 50 + index), ST_OK); }
 
 static void add_point(struct ctx *ctx, uint32_t point)
 {
@@ -130,13 +129,13 @@ static void add_even_points(struct ctx *ctx, uint32_t span, unsigned count)
         add_point(ctx, (uint32_t)((uint64_t)span * i / count));
 }
 
-/* ---- a worker's life ---------------------------------------------------------------------------------------------- */
+/* ---- a worker's life ------------------------------------------------------------------------------------- */
 
 /* Gives worker 0 job 0 and brings it to where the phase begins. */
-static pid_t begin_phase(struct ctx *ctx, enum phase phase, uint32_t seed)
+static pid_t begin_phase(struct ctx *ctx, enum phase phase)
 {
     pid_t pid = stop_worker(ctx);
-    submit(ctx, 0, seed);
+    submit(ctx, 0);
     assert_int_equal(ctx->probes[0].job.worker, 0);
     if (phase == FROM_TASK) {
         atomic_store(&stage->must_halt, true);
@@ -146,11 +145,12 @@ static pid_t begin_phase(struct ctx *ctx, enum phase phase, uint32_t seed)
     return pid;
 }
 
-/* Runs the phase once to see how long it is; around the store that changes the word every `every`th instruction is a point. */
+/* Runs the phase once to see how long it is; around the store that changes the word every `every`th instruction is a
+ * point. */
 static void choose_points(struct ctx *ctx, enum phase phase, unsigned even, unsigned every)
 {
     const struct mailbox *mailbox = ctx->rig.mailboxes[0];
-    pid_t pid = begin_phase(ctx, phase, 1);
+    pid_t pid = begin_phase(ctx, phase);
     uint32_t told = atomic_load(&mailbox->done_count), span = 0, change = 0;
     enum slot_state state = mailbox_peek(mailbox, 0).state;
     atomic_store(&stage->must_halt, true); /* ends the first phase */
@@ -171,13 +171,14 @@ static void choose_points(struct ctx *ctx, enum phase phase, unsigned even, unsi
     add_even_points(ctx, span, scaled_points(even));
     ptrace(PTRACE_CONT, pid, NULL, NULL);
     assert_true(pool_rig_wait_ended(&ctx->rig, ctx->probes, 1, scaled_ms(WAIT_MS)));
-    print_message("             %s: the word changes after %u of %u instructions; %u points\n", phase_names[phase], change, span, ctx->point_count);
+    print_message("             %s: the word changes after %u of %u instructions; %u points\n", phase_names[phase],
+                  change, span, ctx->point_count);
 }
 
 /* Begins the phase and goes on to the point, or to its next sleep. */
 static pid_t run_worker_to(struct ctx *ctx, uint32_t point)
 {
-    pid_t pid = begin_phase(ctx, ctx->phase, point);
+    pid_t pid = begin_phase(ctx, ctx->phase);
     uint32_t told = atomic_load(&ctx->rig.mailboxes[0]->done_count);
     for (uint32_t i = 0; i < point && !is_going_to_sleep(ctx, pid, told); i++)
         assert_true(step(pid));
@@ -193,7 +194,8 @@ NORETURN static void fail_at(const struct ctx *ctx, uint32_t point, const char *
 static void assert_right(const struct ctx *ctx, unsigned index, uint32_t point)
 {
     const struct pool_probe *probe = &ctx->probes[index];
-    bool is_right = probe->ends == 1 && probe->job.status == ST_OK && strtoull(probe->job.result, NULL, 10) == probe->job.payload_len;
+    bool is_right = probe->ends == 1 && probe->job.status == ST_OK &&
+                    strtoull(probe->job.result, NULL, 10) == probe->job.payload_len;
     if (!is_right)
         fail_at(ctx, point, status_code(probe->job.status));
 }
@@ -221,7 +223,7 @@ static void kill_at(struct ctx *ctx, uint32_t point)
     struct process_pool_stats before, after;
     process_pool_get_stats(ctx->rig.pool, &before);
     kill(pid, SIGKILL);
-    submit(ctx, 1, point + 1);
+    submit(ctx, 1);
     await(ctx, point, 0, 2);
     assert_right(ctx, 0, point);
     assert_right(ctx, 1, point);
@@ -237,7 +239,7 @@ static void worker__killed_at_any_instruction__jobs_end_once_and_the_successor_w
 {
     struct ctx *ctx = *state;
     for (enum phase phase = FROM_SLEEP; phase <= FROM_TASK; phase++) {
-        choose_points(ctx, phase, 70, scaled_ms(1) > 1 ? 9 : 1);
+        choose_points(ctx, phase, 40, scaled_ms(1) > 1 ? 9 : 1);
         for (unsigned i = 0; i < ctx->point_count; i++)
             kill_at(ctx, ctx->points[i]);
     }
@@ -250,7 +252,7 @@ static void stop_at(struct ctx *ctx, uint32_t point)
     bool was_done = mailbox_peek(ctx->rig.mailboxes[0], 0).state == SLOT_DONE;
     ptrace(PTRACE_DETACH, pid, NULL, (void *)SIGSTOP);
     for (unsigned i = 1; i < 4; i++)
-        submit(ctx, i, point + i);
+        submit(ctx, i);
     await(ctx, point, 1, 3);
     for (unsigned i = 1; i < 4; i++)
         assert_right(ctx, i, point);
@@ -277,7 +279,7 @@ static void worker__stopped_at_any_instruction__pool_goes_on_without_it(void **s
     }
 }
 
-/* ---- a front end's life ------------------------------------------------------------------------------------------- */
+/* ---- a front end's life ---------------------------------------------------------------------------------- */
 
 static bool is_none_pending(void *context)
 {
@@ -285,7 +287,8 @@ static bool is_none_pending(void *context)
     return ctx->probes[0].ends + ctx->probes[1].ends + ctx->probes[2].ends == 3;
 }
 
-/* Attaches; from there on it is stepped: a small job, one with a spilled request, one with a spilled result, one cancelled. */
+/* Attaches; from there on it is stepped: a small job, one with a spilled request, one with a spilled result, one
+ * cancelled. */
 NORETURN static void be_front_end(struct ctx *ctx)
 {
     ptrace(PTRACE_TRACEME, 0, NULL, NULL);
@@ -333,12 +336,13 @@ static bool is_nothing_left(void *context)
 static void assert_successor_works(struct ctx *ctx, uint32_t point)
 {
     assert_true(pool_rig_create_pool(&ctx->rig));
-    submit(ctx, 0, point);
-    submit(ctx, 1, point + 1);
+    submit(ctx, 0);
+    submit(ctx, 1);
     await(ctx, point, 0, 2);
     assert_right(ctx, 0, point);
     assert_right(ctx, 1, point);
-    if (!pool_rig_wait(&ctx->rig, is_nothing_left, ctx, scaled_ms(WAIT_MS)) || !pool_rig_wait_ready(&ctx->rig, scaled_ms(WAIT_MS)))
+    if (!pool_rig_wait(&ctx->rig, is_nothing_left, ctx, scaled_ms(WAIT_MS)) ||
+        !pool_rig_wait_ready(&ctx->rig, scaled_ms(WAIT_MS)))
         fail_at(ctx, point, "a slot or a worker is lost");
     assert_nothing_left(ctx, point);
 }
@@ -353,6 +357,8 @@ static void front_end__killed_at_any_instruction__its_successor_finds_every_slot
 {
     struct ctx *ctx = *state;
     ctx->phase = FROM_FRONT_END;
+    if (scaled_ms(1) > 5)
+        skip(); /* more than half a million instructions under ThreadSanitizer */
     uint32_t span = measure_front_end(ctx);
     add_even_points(ctx, span, scaled_points(10));
     for (unsigned i = 0; i < ctx->point_count; i++) {
@@ -389,12 +395,13 @@ static void front_end__killed_at_any_instant__its_successor_finds_every_slot(voi
     print_message("             %u of %u kills hit it alive, over %.3f ms\n", hits, kills, clock_ms(span_ns));
 }
 
-/* The front end was told of a worker's death and died before it heard: its successor finds a RUNNING that nobody runs. */
+/* The front end was told of a worker's death and died before it heard: its successor finds a RUNNING that nobody runs.
+ */
 static void front_end__dies_with_a_death_unheard__no_worker_is_killed_for_it(void **state)
 {
     struct ctx *ctx = *state;
     pid_t pid = stop_worker(ctx);
-    submit(ctx, 0, 1);
+    submit(ctx, 0);
     while (mailbox_peek(ctx->rig.mailboxes[0], 0).state != SLOT_RUNNING)
         assert_true(step(pid));
     pool_rig_free_pool(&ctx->rig);
@@ -402,14 +409,14 @@ static void front_end__dies_with_a_death_unheard__no_worker_is_killed_for_it(voi
     assert_true(pool_rig_start_worker(&ctx->rig, 0));
     assert_true(pool_rig_create_pool(&ctx->rig));
     uint32_t generation = ctx->rig.members[0].generation;
-    submit(ctx, 1, 2);
+    submit(ctx, 1);
     assert_true(pool_rig_wait_ended(&ctx->rig, ctx->probes + 1, 1, scaled_ms(WAIT_MS)));
     assert_right(ctx, 1, 0);
     assert_int_equal(ctx->rig.members[0].generation, generation);
     assert_nothing_left(ctx, 0);
 }
 
-/* ---- set-up ------------------------------------------------------------------------------------------------------- */
+/* ---- set-up ---------------------------------------------------------------------------------------------- */
 
 static bool can_trace(void)
 {
@@ -424,7 +431,8 @@ static int setup(void **state, unsigned workers, void (*run_worker)(const struct
 {
     struct ctx *ctx = calloc(1, sizeof *ctx);
     *state = ctx;
-    if (ctx == NULL || (ctx->payload = malloc(PAYLOAD_BYTES)) == NULL || !stage_open() || !pool_rig_open(&ctx->rig, workers))
+    if (ctx == NULL || (ctx->payload = malloc(PAYLOAD_BYTES)) == NULL || !stage_open() ||
+        !pool_rig_open(&ctx->rig, workers))
         return -1;
     ctx->rig.run_worker = run_worker;
     memset(ctx->payload, 1, PAYLOAD_BYTES); /* so the sum of n bytes is n */
@@ -477,11 +485,16 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(worker__killed_at_any_instruction__jobs_end_once_and_the_successor_works, setup_traced, teardown),
-        cmocka_unit_test_setup_teardown(worker__stopped_at_any_instruction__pool_goes_on_without_it, setup_traced_and_another, teardown),
-        cmocka_unit_test_setup_teardown(front_end__killed_at_any_instruction__its_successor_finds_every_slot, setup_plain, teardown),
-        cmocka_unit_test_setup_teardown(front_end__killed_at_any_instant__its_successor_finds_every_slot, setup_plain, teardown),
-        cmocka_unit_test_setup_teardown(front_end__dies_with_a_death_unheard__no_worker_is_killed_for_it, setup_traced, teardown),
+        cmocka_unit_test_setup_teardown(worker__killed_at_any_instruction__jobs_end_once_and_the_successor_works,
+                                        setup_traced, teardown),
+        cmocka_unit_test_setup_teardown(worker__stopped_at_any_instruction__pool_goes_on_without_it,
+                                        setup_traced_and_another, teardown),
+        cmocka_unit_test_setup_teardown(front_end__killed_at_any_instruction__its_successor_finds_every_slot,
+                                        setup_plain, teardown),
+        cmocka_unit_test_setup_teardown(front_end__killed_at_any_instant__its_successor_finds_every_slot, setup_plain,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(front_end__dies_with_a_death_unheard__no_worker_is_killed_for_it, setup_traced,
+                                        teardown),
     };
     if (!can_trace()) {
         print_message("mailbox_kill: skipped, this machine does not let a process trace its child\n");

@@ -1,6 +1,6 @@
-/* Random histories: jobs of every kind and size, cancellations, SIGKILL and SIGSTOP of workers, deaths of the front end, in an
- * order that a seed gives. Each job ends exactly once with an end that it may have, every slot is free at the end and
- * no spilled byte is left. STORM_SEED=N repeats the history of a failure as far as the machine allows. */
+/* Random histories: jobs of every kind and size, cancellations, SIGKILL and SIGSTOP of workers, deaths of the front
+ * end, in an order that a seed gives. Each job ends exactly once with an end that it may have, every slot is free at
+ * the end and no spilled byte is left. STORM_SEED=N repeats the history of a failure as far as the machine allows. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -40,7 +40,8 @@ static const char chunk[] = "[{\"n\":1},{\"n\":2},{\"n\":13},{\"n\":4}]";
 /* A job of a random kind. */
 static void make_job(struct storm *storm, struct pool_probe *probe)
 {
-    static const enum fake_task kinds[] = { FAKE_ECHO, FAKE_ECHO, FAKE_NAP, FAKE_FLAKY, FAKE_FRAGILE, FAKE_BLOB, FAKE_LENGTH, FAKE_TRAP };
+    static const enum fake_task kinds[] = { FAKE_ECHO,    FAKE_ECHO, FAKE_NAP,    FAKE_FLAKY,
+                                            FAKE_FRAGILE, FAKE_BLOB, FAKE_LENGTH, FAKE_TRAP };
     enum fake_task kind = kinds[pick(storm, ARRAY_LEN(kinds))];
     pool_probe_init(probe, kind, kind == FAKE_BLOB ? pick(storm, 100000) : pick(storm, 1000) + 20);
     struct job *job = &probe->job;
@@ -70,7 +71,8 @@ static bool is_right(const struct pool_probe *probe)
     if (job->status == ST_CANCELLED || (job->status == ST_DEADLINE_EXCEEDED && job->deadline_ns != CLOCK_NEVER))
         return true;
     if (job->task == FAKE_TRAP) /* always in its third item, unless it was killed before */
-        return job->status == ST_WORKER_CRASHED && job->items_done <= 2 && (job->items_done == 0) == (job->result == NULL);
+        return job->status == ST_WORKER_CRASHED && job->items_done <= 2 &&
+               (job->items_done == 0) == (job->result == NULL);
     if (job->status == ST_WORKER_CRASHED)
         return job->signal != 0 && job->result == NULL;
     if (job->status != ST_OK)
@@ -78,7 +80,8 @@ static bool is_right(const struct pool_probe *probe)
     if (job->task == FAKE_BLOB)
         return strspn(job->result + 1, "x") == job->result_len - 2;
     snprintf(expected, sizeof expected, "{\"n\":%s}", job->result);
-    return job->task == FAKE_LENGTH ? strtoull(job->result, NULL, 10) == job->payload_len : strcmp(expected, probe->args) == 0;
+    return job->task == FAKE_LENGTH ? strtoull(job->result, NULL, 10) == job->payload_len
+                                    : strcmp(expected, probe->args) == 0;
 }
 
 static void judge(struct storm *storm, unsigned i)
@@ -86,8 +89,9 @@ static void judge(struct storm *storm, unsigned i)
     struct pool_probe *probe = &storm->probes[i];
     if (!is_right(probe)) {
         storm->wrong++;
-        snprintf(storm->wrong_text, sizeof storm->wrong_text, "task %u %s: %u ends, status %s, %u attempts, result %.40s", probe->job.task,
-                 probe->args, probe->ends, status_code(probe->job.status), probe->job.attempts, probe->job.result ? probe->job.result : "-");
+        snprintf(storm->wrong_text, sizeof storm->wrong_text,
+                 "task %u %s: %u ends, status %s, %u attempts, result %.40s", probe->job.task, probe->args, probe->ends,
+                 status_code(probe->job.status), probe->job.attempts, probe->job.result ? probe->job.result : "-");
     }
     storm->ended++;
     storm->is_pending[i] = false;
@@ -186,9 +190,9 @@ static void pool__random_history__each_job_ends_once_and_nothing_is_left(void **
         fail_msg("%s", storm->wrong_text);
     struct process_pool_stats stats;
     process_pool_get_stats(storm->rig.pool, &stats);
-    print_message("             %llu actions, %llu jobs, %llu crashes, %llu kills, %llu stolen\n", (unsigned long long)actions,
-                  (unsigned long long)storm->ended, (unsigned long long)stats.crashes, (unsigned long long)stats.kills,
-                  (unsigned long long)stats.stolen);
+    print_message("             %llu actions, %llu jobs, %llu crashes, %llu kills, %llu stolen\n",
+                  (unsigned long long)actions, (unsigned long long)storm->ended, (unsigned long long)stats.crashes,
+                  (unsigned long long)stats.kills, (unsigned long long)stats.stolen);
     uint64_t ended = 0;
     for (int i = 0; i < STATUS_COUNT; i++)
         ended += stats.ended_by_status[i];
@@ -202,7 +206,8 @@ static int setup(void **state)
 {
     struct storm *storm = calloc(1, sizeof *storm);
     *state = storm;
-    if (storm == NULL || (storm->payload = malloc(PAYLOAD_BYTES)) == NULL || !stage_open() || !pool_rig_open(&storm->rig, WORKERS))
+    if (storm == NULL || (storm->payload = malloc(PAYLOAD_BYTES)) == NULL || !stage_open() ||
+        !pool_rig_open(&storm->rig, WORKERS))
         return -1;
     memset(storm->payload, 1, PAYLOAD_BYTES);
     storm->rig.config.queue_max = QUEUE_MAX;

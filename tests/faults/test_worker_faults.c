@@ -4,80 +4,19 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <stdio.h>
-#include <unistd.h>
 
-#include "base/clock.h"
-#include "tests/support/fake_tasks.h"
-#include "tests/support/pool_rig.h"
-#include "tests/support/timing.h"
-
-enum { WAIT_MS = 5000, PROBES = 40 };
-
-struct ctx {
-    struct pool_rig rig;
-    struct pool_probe probes[PROBES];
-};
+#include "tests/support/pool_case.h"
 
 static int setup(void **state, unsigned workers)
 {
-    struct ctx *ctx = calloc(1, sizeof *ctx);
-    *state = ctx;
-    return ctx != NULL && stage_open() && pool_rig_open(&ctx->rig, workers) && pool_rig_create_pool(&ctx->rig) &&
-                   pool_rig_start(&ctx->rig)
-               ? 0
-               : -1;
+    if (open_case(state, workers) != 0)
+        return -1;
+    struct pool_rig *rig = &((struct ctx *)*state)->rig;
+    return pool_rig_create_pool(rig) && pool_rig_start(rig) ? 0 : -1;
 }
 
 static int setup_one(void **state) { return setup(state, 1); }
 static int setup_two(void **state) { return setup(state, 2); }
-
-static int teardown(void **state)
-{
-    struct ctx *ctx = *state;
-    for (unsigned i = 0; i < PROBES; i++)
-        job_clear(&ctx->probes[i].job);
-    pool_rig_close(&ctx->rig);
-    stage_close();
-    free(ctx);
-    return 0;
-}
-
-static void submit(struct ctx *ctx, unsigned index, enum fake_task task, uint64_t n)
-{
-    pool_probe_init(&ctx->probes[index], task, n);
-    assert_int_equal(process_pool_submit(ctx->rig.pool, &ctx->probes[index].job), ST_OK);
-}
-
-static void submit_chunk(struct ctx *ctx, unsigned index, enum fake_task task, const char *array, unsigned items)
-{
-    pool_probe_init(&ctx->probes[index], task, 0);
-    struct job *job = &ctx->probes[index].job;
-    job->args = array;
-    job->args_len = strlen(array);
-    job->items = items;
-    assert_int_equal(process_pool_submit(ctx->rig.pool, job), ST_OK);
-}
-
-static void await(struct ctx *ctx, unsigned first, unsigned count)
-{
-    assert_true(pool_rig_wait_ended(&ctx->rig, ctx->probes + first, count, scaled_ms(WAIT_MS)));
-}
-
-static const struct job *assert_ended(const struct ctx *ctx, unsigned index, enum status status)
-{
-    const struct pool_probe *probe = &ctx->probes[index];
-    assert_int_equal(probe->ends, 1);
-    assert_string_equal(status_code(probe->job.status), status_code(status));
-    return &probe->job;
-}
-
-static struct process_pool_stats stats_of(struct ctx *ctx)
-{
-    struct process_pool_stats stats;
-    process_pool_get_stats(ctx->rig.pool, &stats);
-    return stats;
-}
 
 /* All workers are back, and each takes a job. */
 static void assert_whole(struct ctx *ctx)
@@ -85,32 +24,22 @@ static void assert_whole(struct ctx *ctx)
     assert_true(pool_rig_wait_ready(&ctx->rig, scaled_ms(WAIT_MS)));
     unsigned first = PROBES - ctx->rig.workers;
     for (unsigned i = first; i < PROBES; i++)
-        submit(ctx, i, FAKE_NAP, 1000);
+        assert_int_equal(submit(ctx, i, FAKE_NAP, 1000), ST_OK);
     await(ctx, first, ctx->rig.workers);
     for (unsigned i = first; i < PROBES; i++)
-        assert_ended(ctx, i, ST_OK);
-    struct process_pool_stats stats = stats_of(ctx);
-    assert_int_equal(stats.held_bytes + stats.queued + stats.running, 0);
-    assert_true(pool_rig_is_empty(&ctx->rig));
-    assert_int_equal(pool_rig_spilled_blocks(&ctx->rig), 0);
+        assert_ended(ctx, i, ST_OK, NULL);
+    assert_idle(ctx);
 }
 
-static bool is_gate_entered(void *context) { return atomic_load((_Atomic uint32_t *)context) > 0; }
-
-static void wait_entered(struct ctx *ctx, unsigned gate)
-{
-    assert_true(pool_rig_wait(&ctx->rig, is_gate_entered, &stage->entered[gate], scaled_ms(WAIT_MS)));
-}
-
-/* ---- crashes ------------------------------------------------------------------------------------------------------ */
+/* ---- crashes --------------------------------------------------------------------------------------------- */
 
 static void crash__once__job_runs_again(void **state)
 {
     struct ctx *ctx = *state;
     atomic_store(&stage->crashes_left, 1);
-    submit(ctx, 0, FAKE_FLAKY, 7);
+    assert_int_equal(submit(ctx, 0, FAKE_FLAKY, 7), ST_OK);
     await(ctx, 0, 1);
-    const struct job *job = assert_ended(ctx, 0, ST_OK);
+    const struct job *job = assert_ended(ctx, 0, ST_OK, NULL);
     assert_string_equal(job->result, "7");
     assert_int_equal(job->attempts, 2);
     assert_int_equal(stats_of(ctx).requeued, 1);
@@ -122,10 +51,10 @@ static void crash__twice__is_the_jobs_fault(void **state)
 {
     struct ctx *ctx = *state;
     atomic_store(&stage->crashes_left, 5);
-    submit(ctx, 0, FAKE_FLAKY, 7);
+    assert_int_equal(submit(ctx, 0, FAKE_FLAKY, 7), ST_OK);
     await(ctx, 0, 1);
     atomic_store(&stage->crashes_left, 0);
-    const struct job *job = assert_ended(ctx, 0, ST_WORKER_CRASHED);
+    const struct job *job = assert_ended(ctx, 0, ST_WORKER_CRASHED, NULL);
     assert_int_equal(job->attempts, 2);
     assert_int_equal(job->signal, SIGABRT);
     assert_null(job->result);
@@ -138,24 +67,24 @@ static void crash__task_not_idempotent__is_not_repeated(void **state)
 {
     struct ctx *ctx = *state;
     atomic_store(&stage->crashes_left, 1);
-    submit(ctx, 0, FAKE_FRAGILE, 7);
+    assert_int_equal(submit(ctx, 0, FAKE_FRAGILE, 7), ST_OK);
     await(ctx, 0, 1);
-    assert_int_equal(assert_ended(ctx, 0, ST_WORKER_CRASHED)->attempts, 1);
+    assert_int_equal(assert_ended(ctx, 0, ST_WORKER_CRASHED, NULL)->attempts, 1);
     assert_whole(ctx);
 }
 
 static void crash__jobs_behind__run_in_the_successor(void **state)
 {
     struct ctx *ctx = *state;
-    submit(ctx, 0, FAKE_GATE, 0);
+    assert_int_equal(submit(ctx, 0, FAKE_GATE, 0), ST_OK);
     wait_entered(ctx, 0);
     for (unsigned i = 1; i < 12; i++)
-        submit(ctx, i, FAKE_ECHO, i);
+        assert_int_equal(submit(ctx, i, FAKE_ECHO, i), ST_OK);
     kill(ctx->rig.members[0].pid, SIGKILL);
-    atomic_store(&stage->is_open[0], 1);
+    open_gate(0);
     await(ctx, 0, 12);
     for (unsigned i = 0; i < 12; i++)
-        assert_int_equal(assert_ended(ctx, i, ST_OK)->attempts, i == 0 ? 2 : 1);
+        assert_int_equal(assert_ended(ctx, i, ST_OK, NULL)->attempts, i == 0 ? 2 : 1);
     assert_int_equal(ctx->rig.members[0].generation, 2);
     assert_whole(ctx);
 }
@@ -165,7 +94,7 @@ static void crash__in_a_chunk__keeps_the_finished_items(void **state)
     struct ctx *ctx = *state;
     submit_chunk(ctx, 0, FAKE_TRAP, "[{\"n\":1},{\"n\":2},{\"n\":13},{\"n\":4}]", 4);
     await(ctx, 0, 1);
-    const struct job *job = assert_ended(ctx, 0, ST_WORKER_CRASHED);
+    const struct job *job = assert_ended(ctx, 0, ST_WORKER_CRASHED, NULL);
     assert_int_equal(job->items_done, 2);
     assert_string_equal(job->result, "{\"result\":1},{\"result\":2}");
     assert_int_equal(job->signal, SIGABRT);
@@ -175,12 +104,12 @@ static void crash__in_a_chunk__keeps_the_finished_items(void **state)
 static void cancel__in_a_chunk__keeps_the_finished_items(void **state)
 {
     struct ctx *ctx = *state;
-    atomic_store(&stage->is_open[0], 1);
+    open_gate(0);
     submit_chunk(ctx, 0, FAKE_GATE, "[{\"n\":0},{\"n\":1},{\"n\":2}]", 3);
     wait_entered(ctx, 1);
-    process_pool_cancel(ctx->rig.pool, &ctx->probes[0].job, ST_DEADLINE_EXCEEDED);
+    cancel(ctx, 0, ST_DEADLINE_EXCEEDED);
     await(ctx, 0, 1);
-    const struct job *job = assert_ended(ctx, 0, ST_DEADLINE_EXCEEDED);
+    const struct job *job = assert_ended(ctx, 0, ST_DEADLINE_EXCEEDED, NULL);
     assert_int_equal(job->items_done, 1);
     assert_string_equal(job->result, "{\"result\":0}");
     assert_whole(ctx);
@@ -191,7 +120,7 @@ static void crash__with_spilled_result__its_memory_comes_back(void **state)
     struct ctx *ctx = *state;
     submit_chunk(ctx, 0, FAKE_BLOB, "[{\"n\":200000},{\"n\":200000},{\"n\":\"x\"}]", 3);
     await(ctx, 0, 1);
-    assert_ended(ctx, 0, ST_OK);
+    assert_ended(ctx, 0, ST_OK, NULL);
     char *filler = malloc(100000);
     assert_non_null(filler);
     memset(filler, ' ', 100000);
@@ -202,7 +131,7 @@ static void crash__with_spilled_result__its_memory_comes_back(void **state)
     atomic_store(&stage->crashes_left, 1);
     assert_int_equal(process_pool_submit(ctx->rig.pool, &ctx->probes[1].job), ST_OK);
     await(ctx, 1, 1);
-    assert_ended(ctx, 1, ST_WORKER_CRASHED);
+    assert_ended(ctx, 1, ST_WORKER_CRASHED, NULL);
     free(filler);
     assert_whole(ctx);
 }
@@ -211,16 +140,16 @@ static void crash__all_workers_at_once__all_come_back(void **state)
 {
     struct ctx *ctx = *state;
     for (unsigned i = 0; i < 30; i++)
-        submit(ctx, i, FAKE_NAP, 500);
+        assert_int_equal(submit(ctx, i, FAKE_NAP, 500), ST_OK);
     for (unsigned i = 0; i < ctx->rig.workers; i++)
         kill(ctx->rig.members[i].pid, SIGKILL);
     await(ctx, 0, 30);
     for (unsigned i = 0; i < 30; i++)
-        assert_ended(ctx, i, ST_OK);
+        assert_ended(ctx, i, ST_OK, NULL);
     assert_whole(ctx);
 }
 
-/* ---- stops -------------------------------------------------------------------------------------------------------- */
+/* ---- stops ----------------------------------------------------------------------------------------------- */
 
 static bool is_replaced(void *context) { return ((const struct ctx *)context)->rig.members[0].generation > 1; }
 
@@ -229,10 +158,10 @@ static void stop__idle_worker__its_job_goes_to_another_and_it_is_replaced(void *
     struct ctx *ctx = *state;
     kill(ctx->rig.members[0].pid, SIGSTOP);
     uint64_t start_ns = clock_now_ns();
-    submit(ctx, 0, FAKE_ECHO, 1);
+    assert_int_equal(submit(ctx, 0, FAKE_ECHO, 1), ST_OK);
     assert_int_equal(ctx->probes[0].job.worker, 0);
     await(ctx, 0, 1);
-    assert_int_equal(assert_ended(ctx, 0, ST_OK)->attempts, 1);
+    assert_int_equal(assert_ended(ctx, 0, ST_OK, NULL)->attempts, 1);
     assert_true(elapsed_ms(start_ns) < scaled_ms(250)); /* 20 ms and the machine's noise */
     struct worker_info info;
     process_pool_get_workers(ctx->rig.pool, &info, 1);
@@ -247,7 +176,7 @@ static void stop__continued_in_time__worker_is_kept(void **state)
     struct ctx *ctx = *state;
     pid_t pid = ctx->rig.members[0].pid;
     kill(pid, SIGSTOP);
-    submit(ctx, 0, FAKE_ECHO, 1);
+    assert_int_equal(submit(ctx, 0, FAKE_ECHO, 1), ST_OK);
     await(ctx, 0, 1);
     kill(pid, SIGCONT);
     assert_whole(ctx);
@@ -257,21 +186,33 @@ static void stop__continued_in_time__worker_is_kept(void **state)
 static void stop__running__deadline_ends_the_job_and_the_worker(void **state)
 {
     struct ctx *ctx = *state;
-    submit(ctx, 0, FAKE_GATE, 0);
+    assert_int_equal(submit(ctx, 0, FAKE_GATE, 0), ST_OK);
     wait_entered(ctx, 0);
     kill(ctx->rig.members[0].pid, SIGSTOP);
-    submit(ctx, 1, FAKE_ECHO, 1);
-    process_pool_cancel(ctx->rig.pool, &ctx->probes[0].job, ST_DEADLINE_EXCEEDED);
+    assert_int_equal(submit(ctx, 1, FAKE_ECHO, 1), ST_OK);
+    cancel(ctx, 0, ST_DEADLINE_EXCEEDED);
     await(ctx, 0, 2);
-    assert_ended(ctx, 0, ST_DEADLINE_EXCEEDED);
-    assert_ended(ctx, 1, ST_OK);
+    assert_ended(ctx, 0, ST_DEADLINE_EXCEEDED, NULL);
+    assert_ended(ctx, 1, ST_OK, NULL);
     assert_whole(ctx);
 }
 
-/* ---- lies --------------------------------------------------------------------------------------------------------- */
+/* ---- lies ------------------------------------------------------------------------------------------------ */
 
-enum lie { LIE_LENGTH, LIE_INLINE_LENGTH, LIE_SPILLED_LENGTH, LIE_STATUS, LIE_PROGRESS_ITEMS, LIE_PROGRESS_BYTES, LIE_TIMES, LIE_DETAIL,
-           LIE_WORD_READY, LIE_WORD_FREE, LIE_WORD_GENERATION, LIE_DONE_COUNT };
+enum lie {
+    LIE_LENGTH,
+    LIE_INLINE_LENGTH,
+    LIE_SPILLED_LENGTH,
+    LIE_STATUS,
+    LIE_PROGRESS_ITEMS,
+    LIE_PROGRESS_BYTES,
+    LIE_TIMES,
+    LIE_DETAIL,
+    LIE_WORD_READY,
+    LIE_WORD_FREE,
+    LIE_WORD_GENERATION,
+    LIE_DONE_COUNT
+};
 
 static enum lie lie;
 
@@ -286,15 +227,25 @@ static void tell_lie(struct mailbox *mailbox, unsigned index)
     result->length = 4;
     memcpy(slot->result_bytes, "true", 4);
     switch (lie) {
-    case LIE_LENGTH: result->length = UINT32_MAX; break;
-    case LIE_INLINE_LENGTH: result->length = MAILBOX_INLINE_BYTES + 1; break;
+    case LIE_LENGTH:
+        result->length = UINT32_MAX;
+        break;
+    case LIE_INLINE_LENGTH:
+        result->length = MAILBOX_INLINE_BYTES + 1;
+        break;
     case LIE_SPILLED_LENGTH:
         result->is_spilled = 1;
         result->length = RIG_REGION_BYTES + 1;
         break;
-    case LIE_STATUS: result->status = STATUS_COUNT; break;
-    case LIE_PROGRESS_ITEMS: result->progress = UINT64_C(1000) << 32 | 4; break;
-    case LIE_PROGRESS_BYTES: result->progress = UINT64_C(2) << 32 | UINT32_MAX; break;
+    case LIE_STATUS:
+        result->status = STATUS_COUNT;
+        break;
+    case LIE_PROGRESS_ITEMS:
+        result->progress = UINT64_C(1000) << 32 | 4;
+        break;
+    case LIE_PROGRESS_BYTES:
+        result->progress = UINT64_C(2) << 32 | UINT32_MAX;
+        break;
     case LIE_TIMES:
         result->started_ns = 1;
         result->finished_ns = UINT64_C(1) << 63;
@@ -303,10 +254,17 @@ static void tell_lie(struct mailbox *mailbox, unsigned index)
         result->status = ST_TASK_FAILED;
         memset(result->detail, 0xff, sizeof result->detail);
         break;
-    case LIE_WORD_READY: atomic_store(&mailbox->words[index], (uint64_t)SLOT_READY << 56 | 0xbad); break;
-    case LIE_WORD_FREE: atomic_store(&mailbox->words[index], 0); break;
-    case LIE_WORD_GENERATION: atomic_store(&mailbox->words[index], word ^ UINT64_C(0x800000) << 32); break;
-    case LIE_DONE_COUNT: break;
+    case LIE_WORD_READY:
+        atomic_store(&mailbox->words[index], (uint64_t)SLOT_READY << 56 | 0xbad);
+        break;
+    case LIE_WORD_FREE:
+        atomic_store(&mailbox->words[index], 0);
+        break;
+    case LIE_WORD_GENERATION:
+        atomic_store(&mailbox->words[index], word ^ UINT64_C(0x800000) << 32);
+        break;
+    case LIE_DONE_COUNT:
+        break;
     }
 }
 
@@ -361,9 +319,9 @@ static void lie__about_the_result__is_a_protocol_error(void **state)
     struct ctx *ctx = *state;
     for (unsigned i = 0; i < ARRAY_LEN(lies); i++) {
         hire_liar(ctx, lies[i]);
-        submit(ctx, i, FAKE_ECHO, 1);
+        assert_int_equal(submit(ctx, i, FAKE_ECHO, 1), ST_OK);
         await(ctx, i, 1);
-        assert_null(assert_ended(ctx, i, ST_WORKER_PROTOCOL)->result);
+        assert_null(assert_ended(ctx, i, ST_WORKER_PROTOCOL, NULL)->result);
     }
     fire_liar(ctx);
 }
@@ -375,7 +333,7 @@ static void lie__about_progress__is_a_protocol_error(void **state)
         hire_liar(ctx, LIE_PROGRESS_ITEMS + i);
         submit_chunk(ctx, i, FAKE_ECHO, "[{\"n\":1},{\"n\":2}]", 2);
         await(ctx, i, 1);
-        const struct job *job = assert_ended(ctx, i, ST_WORKER_PROTOCOL);
+        const struct job *job = assert_ended(ctx, i, ST_WORKER_PROTOCOL, NULL);
         assert_null(job->result);
         assert_int_equal(job->items_done, 0);
     }
@@ -388,11 +346,11 @@ static void lie__about_times__is_cut_to_what_can_be(void **state)
     hire_liar(ctx, LIE_TIMES);
     uint64_t start_ns = clock_now_ns();
     for (unsigned i = 0; i < 3; i++)
-        submit(ctx, i, FAKE_ECHO, 1);
+        assert_int_equal(submit(ctx, i, FAKE_ECHO, 1), ST_OK);
     await(ctx, 0, 3);
     uint64_t limit_ns = clock_now_ns() - start_ns;
     for (unsigned i = 0; i < 3; i++)
-        assert_true(assert_ended(ctx, i, ST_OK)->usage.wall_ns <= limit_ns);
+        assert_true(assert_ended(ctx, i, ST_OK, NULL)->usage.wall_ns <= limit_ns);
     assert_true(stats_of(ctx).mean_wall_ns <= limit_ns);
     fire_liar(ctx);
 }
@@ -401,13 +359,14 @@ static void lie__detail_not_text__is_left_out(void **state)
 {
     struct ctx *ctx = *state;
     hire_liar(ctx, LIE_DETAIL);
-    submit(ctx, 0, FAKE_ECHO, 1);
+    assert_int_equal(submit(ctx, 0, FAKE_ECHO, 1), ST_OK);
     await(ctx, 0, 1);
-    assert_string_equal(assert_ended(ctx, 0, ST_TASK_FAILED)->detail, "");
+    assert_string_equal(assert_ended(ctx, 0, ST_TASK_FAILED, NULL)->detail, "");
     fire_liar(ctx);
 }
 
-/* A task that writes over the words. Its own job cannot end by itself; its deadline ends it, the others run elsewhere, and the front end does not hang. */
+/* A task that writes over the words. Its own job cannot end by itself; its deadline ends it, the others run elsewhere,
+ * and the front end does not hang. */
 static void lie__in_the_words__deadline_ends_the_job_and_the_worker(void **state)
 {
     static const enum lie lies[] = { LIE_WORD_READY, LIE_WORD_FREE, LIE_WORD_GENERATION, LIE_DONE_COUNT };
@@ -415,15 +374,15 @@ static void lie__in_the_words__deadline_ends_the_job_and_the_worker(void **state
     for (unsigned i = 0; i < ARRAY_LEN(lies); i++) {
         hire_liar(ctx, lies[i]);
         atomic_store(&stage->entered[0], 0);
-        submit(ctx, 2 * i, FAKE_ECHO, 1);
+        assert_int_equal(submit(ctx, 2 * i, FAKE_ECHO, 1), ST_OK);
         uint64_t end_ns = clock_now_ns() + scaled_ms(WAIT_MS) * NS_PER_MS;
         while (atomic_load(&stage->entered[0]) == 0)
             assert_true(clock_now_ns() < end_ns);
-        process_pool_cancel(ctx->rig.pool, &ctx->probes[2 * i].job, ST_DEADLINE_EXCEEDED);
-        submit(ctx, 2 * i + 1, FAKE_ECHO, 5);
+        cancel(ctx, 2 * i, ST_DEADLINE_EXCEEDED);
+        assert_int_equal(submit(ctx, 2 * i + 1, FAKE_ECHO, 5), ST_OK);
         await(ctx, 2 * i, 2);
-        assert_ended(ctx, 2 * i, ST_DEADLINE_EXCEEDED);
-        assert_string_equal(assert_ended(ctx, 2 * i + 1, ST_OK)->result, "5");
+        assert_ended(ctx, 2 * i, ST_DEADLINE_EXCEEDED, NULL);
+        assert_ended(ctx, 2 * i + 1, ST_OK, "5");
         assert_whole(ctx);
         job_clear(&ctx->probes[PROBES - 1].job);
     }
@@ -437,13 +396,13 @@ static void lie__in_the_words_then_death__job_runs_again(void **state)
     for (unsigned i = 0; i < ARRAY_LEN(lies); i++) {
         hire_liar(ctx, lies[i]);
         atomic_store(&stage->entered[0], 0);
-        submit(ctx, i, FAKE_ECHO, 1);
+        assert_int_equal(submit(ctx, i, FAKE_ECHO, 1), ST_OK);
         uint64_t end_ns = clock_now_ns() + scaled_ms(WAIT_MS) * NS_PER_MS;
         while (atomic_load(&stage->entered[0]) == 0)
             assert_true(clock_now_ns() < end_ns);
         kill(ctx->rig.members[0].pid, SIGKILL);
         await(ctx, i, 1);
-        assert_string_equal(assert_ended(ctx, i, ST_OK)->result, "1");
+        assert_ended(ctx, i, ST_OK, "1");
         assert_whole(ctx);
         job_clear(&ctx->probes[PROBES - 1].job);
     }
@@ -451,7 +410,7 @@ static void lie__in_the_words_then_death__job_runs_again(void **state)
 
 int main(void)
 {
-#define TEST(name, workers) cmocka_unit_test_setup_teardown(name, setup_##workers, teardown)
+#define TEST(name, workers) cmocka_unit_test_setup_teardown(name, setup_##workers, close_case)
     const struct CMUnitTest tests[] = {
         TEST(crash__once__job_runs_again, one),
         TEST(crash__twice__is_the_jobs_fault, one),

@@ -1,7 +1,8 @@
 /* fake_tasks: a registry of tasks that do what a test tells them to, in place of tasks/registry.c.
  *
- * Include it in exactly one file of a driver: it defines task_table, task_count and task_find, so the linker does not take
- * the real ones from the library. Test and workers talk through `stage`, which is shared memory: stage_open() before the first fork. */
+ * Include it in exactly one file of a driver: it defines task_table, task_count and task_find, so the linker does not
+ * take the real ones from the library. Test and workers talk through `stage`, which is shared memory: stage_open()
+ * before the first fork. */
 #ifndef TWINPOOL_TESTS_FAKE_TASKS_H
 #define TWINPOOL_TESTS_FAKE_TASKS_H
 
@@ -15,7 +16,18 @@
 #include "base/json_write.h"
 #include "tasks/task.h"
 
-enum fake_task { FAKE_ECHO, FAKE_GATE, FAKE_NAP, FAKE_TRAP, FAKE_FLAKY, FAKE_FRAGILE, FAKE_BLOB, FAKE_LENGTH, FAKE_FAIL, FAKE_COUNT };
+enum fake_task {
+    FAKE_ECHO,
+    FAKE_GATE,
+    FAKE_NAP,
+    FAKE_TRAP,
+    FAKE_FLAKY,
+    FAKE_FRAGILE,
+    FAKE_BLOB,
+    FAKE_LENGTH,
+    FAKE_FAIL,
+    FAKE_COUNT
+};
 
 enum { STAGE_CELLS = 1024, TRAP_N = 13 };
 
@@ -124,7 +136,12 @@ static enum status run_fail(const struct task_input *input UNUSED, struct buf *r
 }
 
 static const struct param n_params[] = {
-    { .name = "n", .description = "a number", .kind = PARAM_INT, .required = true, .minimum = 0, .maximum = INT64_C(1) << 40 },
+    { .name = "n",
+      .description = "a number",
+      .kind = PARAM_INT,
+      .required = true,
+      .minimum = 0,
+      .maximum = INT64_C(1) << 40 },
     { .name = NULL },
 };
 static const struct param no_params[] = { { .name = NULL } };
@@ -137,12 +154,18 @@ static const struct task fake_tasks[FAKE_COUNT] = {
     [FAKE_FLAKY] = { .name = "flaky", .description = "", .params = n_params, .is_idempotent = true, .run = run_flaky },
     [FAKE_FRAGILE] = { .name = "fragile", .description = "", .params = n_params, .run = run_flaky },
     [FAKE_BLOB] = { .name = "blob", .description = "", .params = n_params, .is_idempotent = true, .run = run_blob },
-    [FAKE_LENGTH] = { .name = "length", .description = "", .params = no_params, .takes_payload = true, .is_idempotent = true, .run = run_length },
+    [FAKE_LENGTH] = { .name = "length",
+                      .description = "",
+                      .params = no_params,
+                      .takes_payload = true,
+                      .is_idempotent = true,
+                      .run = run_length },
     [FAKE_FAIL] = { .name = "fail", .description = "", .params = no_params, .is_idempotent = true, .run = run_fail },
 };
 
-const struct task *const task_table[] = { &fake_tasks[0], &fake_tasks[1], &fake_tasks[2], &fake_tasks[3], &fake_tasks[4],
-                                          &fake_tasks[5], &fake_tasks[6], &fake_tasks[7], &fake_tasks[8] };
+const struct task *const task_table[] = { &fake_tasks[0], &fake_tasks[1], &fake_tasks[2],
+                                          &fake_tasks[3], &fake_tasks[4], &fake_tasks[5],
+                                          &fake_tasks[6], &fake_tasks[7], &fake_tasks[8] };
 const size_t task_count = ARRAY_LEN(task_table);
 
 int task_find(const char *name)

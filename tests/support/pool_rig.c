@@ -1,5 +1,5 @@
-/* A turn does what service/loop.c does with the pool, in its order, and what service/supervisor.c does about the workers; a
- * death is seen through a pidfd, so that a turn can sleep on everything at once. */
+/* A turn does what service/loop.c does with the pool, in its order, and what service/supervisor.c does about the
+ * workers; a death is seen through a pidfd, so that a turn can sleep on everything at once. */
 #include "tests/support/pool_rig.h"
 
 #include <inttypes.h>
@@ -200,7 +200,10 @@ static bool is_ready(void *context)
     return stats.workers_ready == rig->workers;
 }
 
-bool pool_rig_wait_ready(struct pool_rig *rig, uint32_t timeout_ms) { return pool_rig_wait(rig, is_ready, rig, timeout_ms); }
+bool pool_rig_wait_ready(struct pool_rig *rig, uint32_t timeout_ms)
+{
+    return pool_rig_wait(rig, is_ready, rig, timeout_ms);
+}
 
 static void count_end(struct job *job) { ((struct pool_probe *)job->user)->ends++; }
 
@@ -208,8 +211,12 @@ void pool_probe_init(struct pool_probe *probe, unsigned task, uint64_t n)
 {
     *probe = (struct pool_probe){ 0 };
     snprintf(probe->args, sizeof probe->args, "{\"n\":%" PRIu64 "}", n);
-    probe->job = (struct job){ .task = task, .args = probe->args, .args_len = strlen(probe->args), .deadline_ns = CLOCK_NEVER,
-                               .on_done = count_end, .user = probe };
+    probe->job = (struct job){ .task = task,
+                               .args = probe->args,
+                               .args_len = strlen(probe->args),
+                               .deadline_ns = CLOCK_NEVER,
+                               .on_done = count_end,
+                               .user = probe };
 }
 
 struct awaited {

@@ -1,8 +1,8 @@
 /* pool_rig: a process pool on real worker processes, for single-threaded tests.
  *
- * The test's process is all that the service is around the pool: its one event loop (turn), and the supervisor that kills,
- * reaps and replaces workers and tells the pool. Nothing happens between two calls but what the workers do, so a test
- * can put itself between any two steps of a job's life. */
+ * The test's process is all that the service is around the pool: its one event loop (turn), and the supervisor that
+ * kills, reaps and replaces workers and tells the pool. Nothing happens between two calls but what the workers do, so a
+ * test can put itself between any two steps of a job's life. */
 #ifndef TWINPOOL_TESTS_POOL_RIG_H
 #define TWINPOOL_TESTS_POOL_RIG_H
 
@@ -32,9 +32,9 @@ struct pool_rig {
     struct process_pool *pool; /* NULL while there is no front end */
 
     /* To be changed by the test, after pool_rig_open(). */
-    struct process_pool_config config;                 /* of the pool */
-    void (*run_worker)(const struct worker_config *);  /* worker_main() */
-    bool is_replacing;                                 /* dead workers; true */
+    struct process_pool_config config;                /* of the pool */
+    void (*run_worker)(const struct worker_config *); /* worker_main() */
+    bool is_replacing;                                /* dead workers; true */
 };
 
 /* Mailboxes, spill files, bell; no worker and no pool yet. False: the machine has not got that much. */
@@ -70,7 +70,8 @@ struct pool_probe {
 };
 void pool_probe_init(struct pool_probe *probe, unsigned task, uint64_t n) NONNULL;
 /* Turns until each of them has ended. */
-bool pool_rig_wait_ended(struct pool_rig *rig, const struct pool_probe *probes, size_t count, uint32_t timeout_ms) NONNULL MUST_CHECK;
+bool pool_rig_wait_ended(struct pool_rig *rig, const struct pool_probe *probes, size_t count, uint32_t timeout_ms)
+    NONNULL MUST_CHECK;
 
 /* Every slot of every mailbox is FREE. */
 bool pool_rig_is_empty(const struct pool_rig *rig) NONNULL;

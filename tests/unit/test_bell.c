@@ -119,7 +119,8 @@ static bool sleep_for_news(struct ctx *ctx, struct news *news)
     int ready = poll(&fd, 1, timeout_ms);
     bell_get_up(ctx->bell);
     (void)rings(ctx);
-    atomic_store_explicit(&news->seen, atomic_load_explicit(&news->published, memory_order_acquire), memory_order_release);
+    atomic_store_explicit(&news->seen, atomic_load_explicit(&news->published, memory_order_acquire),
+                          memory_order_release);
     return ready > 0 || timeout_ms == 0;
 }
 

@@ -1,5 +1,5 @@
-/* mailbox: each transition of a slot's word, the order of claims, both races (recall against claim, post against sleep) with
- * a real second process, and the spill file. What kills do to it is in test_mailbox_model.c and tests/faults. */
+/* mailbox: each transition of a slot's word, the order of claims, both races (recall against claim, post against sleep)
+ * with a real second process, and the spill file. What kills do to it is in test_mailbox_model.c and tests/faults. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,7 +20,14 @@
 #include "tests/support/procs.h"
 #include "tests/support/timing.h"
 
-enum { GENERATION = 7, RACE_JOBS = 300000, WAKE_ROUNDS = 20000, RACE_MS = 10000, LOST_MS = 5000, REGION_BYTES = 1 << 20 };
+enum {
+    GENERATION = 7,
+    RACE_JOBS = 300000,
+    WAKE_ROUNDS = 20000,
+    RACE_MS = 10000,
+    LOST_MS = 5000,
+    REGION_BYTES = 1 << 20
+};
 
 struct ctx {
     struct mailbox *mailbox;
@@ -46,7 +53,8 @@ static int teardown(void **state)
     return 0;
 }
 
-static void assert_word(const struct ctx *ctx, unsigned slot, enum slot_state state, uint32_t generation, uint32_t sequence)
+static void assert_word(const struct ctx *ctx, unsigned slot, enum slot_state state, uint32_t generation,
+                        uint32_t sequence)
 {
     struct slot_word word = mailbox_peek(ctx->mailbox, slot);
     assert_int_equal(word.state, state);
@@ -54,7 +62,7 @@ static void assert_word(const struct ctx *ctx, unsigned slot, enum slot_state st
     assert_int_equal(word.sequence, sequence);
 }
 
-/* ---- words -------------------------------------------------------------------------------------------------------- */
+/* ---- words ----------------------------------------------------------------------------------------------- */
 
 static void map__new__all_slots_free_and_nobody_sleeps(void **state)
 {
@@ -157,7 +165,7 @@ static void claim__sequence_wraps__oldest_first(void **state)
     assert_claimed_in_order(*state, INT32_MAX - 7);
 }
 
-/* ---- recall against claim ----------------------------------------------------------------------------------------- */
+/* ---- recall against claim -------------------------------------------------------------------------------- */
 
 struct race {
     _Atomic bool must_stop;
@@ -236,14 +244,15 @@ static void recall__races_with_claim__each_job_runs_or_returns_never_both(void *
     munmap(race, sizeof *race);
 }
 
-/* ---- sleeping ----------------------------------------------------------------------------------------------------- */
+/* ---- sleeping -------------------------------------------------------------------------------------------- */
 
 /* Echoes each job and sleeps between them; after a ping it answers, as worker_main() does. */
 static void serve(struct mailbox *mailbox)
 {
     for (;;) {
         unsigned slot;
-        atomic_store_explicit(&mailbox->pong, atomic_load_explicit(&mailbox->ping, memory_order_acquire), memory_order_release);
+        atomic_store_explicit(&mailbox->pong, atomic_load_explicit(&mailbox->ping, memory_order_acquire),
+                              memory_order_release);
         if (mailbox_claim(mailbox, GENERATION, &slot))
             mailbox_finish(mailbox, slot);
         else
@@ -277,10 +286,7 @@ static bool is_done(void *context)
     return mailbox_peek(awaited->mailbox, awaited->slot).state == SLOT_DONE;
 }
 
-static bool is_asleep(void *context)
-{
-    return atomic_load(&((struct mailbox *)context)->is_sleeping) == 1;
-}
+static bool is_asleep(void *context) { return atomic_load(&((struct mailbox *)context)->is_sleeping) == 1; }
 
 static bool is_in_kernel(void *context) { return procs_state(*(pid_t *)context) == 'S'; }
 
@@ -361,7 +367,7 @@ static void wake__waker_died_between_flag_and_wake__wakes_all_the_same(void **st
     assert_true(is_awake);
 }
 
-/* ---- spill files -------------------------------------------------------------------------------------------------- */
+/* ---- spill files ----------------------------------------------------------------------------------------- */
 
 static void spill__size__is_sealed(void **state)
 {

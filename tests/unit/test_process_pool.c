@@ -1,113 +1,18 @@
-/* process_pool: a job in each of its states, the bounds of the queue, stealing, what is copied in and out, and the figures.
- * The workers are real and well; tests/faults/test_worker_faults.c has those that are not. */
+/* process_pool: a job in each of its states, the bounds of the queue, who gets which job, and the figures. What is
+ * copied in and out is in test_process_pool_bytes.c. The workers are real and well; tests/faults/test_worker_faults.c
+ * has those that are not. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <stdio.h>
-#include <unistd.h>
 
-#include "base/clock.h"
-#include "tests/support/fake_tasks.h"
-#include "tests/support/pool_rig.h"
-#include "tests/support/timing.h"
+#include "tests/support/pool_case.h"
 
-enum { WAIT_MS = 5000, PROBES = 40, MIB = 1 << 20 };
+static int setup_one(void **state) { return open_case(state, 1); }
+static int setup_two(void **state) { return open_case(state, 2); }
 
-struct ctx {
-    struct pool_rig rig;
-    struct pool_probe probes[PROBES];
-};
-
-static int setup(void **state, unsigned workers)
-{
-    struct ctx *ctx = calloc(1, sizeof *ctx);
-    *state = ctx;
-    return ctx != NULL && stage_open() && pool_rig_open(&ctx->rig, workers) ? 0 : -1;
-}
-
-static int setup_one(void **state) { return setup(state, 1); }
-static int setup_two(void **state) { return setup(state, 2); }
-
-static int teardown(void **state)
-{
-    struct ctx *ctx = *state;
-    for (unsigned i = 0; i < PROBES; i++)
-        job_clear(&ctx->probes[i].job);
-    pool_rig_close(&ctx->rig);
-    stage_close();
-    free(ctx);
-    return 0;
-}
-
-static void start(struct ctx *ctx)
-{
-    assert_true(pool_rig_create_pool(&ctx->rig));
-    assert_true(pool_rig_start(&ctx->rig));
-}
-
-static enum status submit(struct ctx *ctx, unsigned index, enum fake_task task, uint64_t n)
-{
-    pool_probe_init(&ctx->probes[index], task, n);
-    return process_pool_submit(ctx->rig.pool, &ctx->probes[index].job);
-}
-
-static void submit_some(struct ctx *ctx, unsigned first, unsigned count, enum fake_task task)
-{
-    for (unsigned i = first; i < first + count; i++)
-        assert_int_equal(submit(ctx, i, task, i), ST_OK);
-}
-
-static void await(struct ctx *ctx, unsigned first, unsigned count)
-{
-    assert_true(pool_rig_wait_ended(&ctx->rig, ctx->probes + first, count, scaled_ms(WAIT_MS)));
-}
-
-static void assert_ended(const struct ctx *ctx, unsigned index, enum status status, const char *result)
-{
-    const struct pool_probe *probe = &ctx->probes[index];
-    assert_int_equal(probe->ends, 1);
-    assert_string_equal(status_code(probe->job.status), status_code(status));
-    if (result != NULL)
-        assert_string_equal(probe->job.result, result);
-}
-
-/* Nothing is left: not in the mailboxes, not in the spill files, not in the books. */
-static void assert_idle(struct ctx *ctx)
-{
-    struct process_pool_stats stats;
-    uint64_t ended = 0;
-    process_pool_get_stats(ctx->rig.pool, &stats);
-    for (int i = 0; i < STATUS_COUNT; i++)
-        ended += stats.ended_by_status[i];
-    assert_int_equal(stats.submitted, ended);
-    assert_int_equal(stats.queued, 0);
-    assert_int_equal(stats.running, 0);
-    assert_int_equal(stats.held_bytes, 0);
-    assert_true(pool_rig_is_empty(&ctx->rig));
-    assert_int_equal(pool_rig_spilled_blocks(&ctx->rig), 0);
-}
-
-static bool is_gate_entered(void *context) { return atomic_load((_Atomic uint32_t *)context) > 0; }
-
-static void open_gate(unsigned n) { atomic_store(&stage->is_open[n], 1); }
-
-/* Occupies a worker until open_gate(index). */
-static void occupy(struct ctx *ctx, unsigned index)
-{
-    assert_int_equal(submit(ctx, index, FAKE_GATE, index), ST_OK);
-    assert_true(pool_rig_wait(&ctx->rig, is_gate_entered, &stage->entered[index], scaled_ms(WAIT_MS)));
-}
-
-static struct process_pool_stats stats_of(struct ctx *ctx)
-{
-    struct process_pool_stats stats;
-    process_pool_get_stats(ctx->rig.pool, &stats);
-    return stats;
-}
-
-/* ---- submit and collect ------------------------------------------------------------------------------------------- */
+/* ---- submit and collect ---------------------------------------------------------------------------------- */
 
 static void submit__idle_worker__runs_it(void **state)
 {
@@ -197,8 +102,9 @@ static void collect__done__makes_the_news_old(void **state)
 {
     struct ctx *ctx = *state;
     start(ctx);
-    assert_false(process_pool_has_news(ctx->rig.pool, 0));
     occupy(ctx, 0);
+    process_pool_collect(ctx->rig.pool, 0); /* the worker's being ready was news, too */
+    assert_false(process_pool_has_news(ctx->rig.pool, 0));
     open_gate(0);
     uint64_t end_ns = clock_now_ns() + scaled_ms(WAIT_MS) * NS_PER_MS;
     while (!process_pool_has_news(ctx->rig.pool, 0))
@@ -245,12 +151,7 @@ static void collect__on_done_submits_again__works(void **state)
     assert_idle(ctx);
 }
 
-/* ---- cancel ------------------------------------------------------------------------------------------------------- */
-
-static void cancel(struct ctx *ctx, unsigned index, enum status why)
-{
-    process_pool_cancel(ctx->rig.pool, &ctx->probes[index].job, why);
-}
+/* ---- cancel ---------------------------------------------------------------------------------------------- */
 
 static void cancel__queued__ends_with_the_reason(void **state)
 {
@@ -356,7 +257,7 @@ static void deadline__passed_in_the_mailbox__is_not_started(void **state)
     assert_idle(ctx);
 }
 
-/* ---- stealing ----------------------------------------------------------------------------------------------------- */
+/* ---- stealing -------------------------------------------------------------------------------------------- */
 
 static void dispatch__short_jobs_behind_a_long_one__run_where_it_is_idle(void **state)
 {
@@ -376,6 +277,43 @@ static void dispatch__short_jobs_behind_a_long_one__run_where_it_is_idle(void **
     assert_idle(ctx);
 }
 
+static bool have_early_ones_ended(const struct ctx *ctx)
+{
+    for (unsigned i = 2; i < 18; i++)
+        if (ctx->probes[i].ends == 0)
+            return false;
+    return true;
+}
+
+/* The other worker is never idle, so nothing is stolen: yet they must not wait for the long job to end. */
+static void dispatch__jobs_behind_a_long_one__run_before_later_ones(void **state)
+{
+    struct ctx *ctx = *state;
+    start(ctx);
+    occupy(ctx, 0);
+    occupy(ctx, 1);
+    submit_some(ctx, 2, 16, FAKE_ECHO);
+    open_gate(1);
+    submit_some(ctx, 18, 4, FAKE_NAP);
+    uint64_t end_ns = clock_now_ns() + scaled_ms(WAIT_MS) * NS_PER_MS;
+    while (!have_early_ones_ended(ctx)) {
+        assert_true(clock_now_ns() < end_ns);
+        pool_rig_turn(&ctx->rig, 2);
+        for (unsigned i = 18; i < 22; i++) {
+            if (ctx->probes[i].ends == 0)
+                continue;
+            job_clear(&ctx->probes[i].job);
+            assert_int_equal(submit(ctx, i, FAKE_NAP, 500), ST_OK);
+        }
+    }
+    assert_int_equal(ctx->probes[0].ends, 0);
+    for (unsigned i = 2; i < 18; i++)
+        assert_ended(ctx, i, ST_OK, NULL);
+    open_gate(0);
+    await(ctx, 0, 22);
+    assert_idle(ctx);
+}
+
 static void dispatch__idle_worker__is_preferred(void **state)
 {
     struct ctx *ctx = *state;
@@ -388,131 +326,7 @@ static void dispatch__idle_worker__is_preferred(void **state)
     await(ctx, 0, 1);
 }
 
-/* ---- what is copied ----------------------------------------------------------------------------------------------- */
-
-static void submit_payload(struct ctx *ctx, unsigned index, const char *payload, size_t len)
-{
-    pool_probe_init(&ctx->probes[index], FAKE_LENGTH, 0);
-    struct job *job = &ctx->probes[index].job;
-    job->args_len = 0;
-    job->payload = payload;
-    job->payload_len = len;
-    job->has_payload = true;
-    assert_int_equal(process_pool_submit(ctx->rig.pool, job), ST_OK);
-}
-
-static void submit__large_payload__travels_whole_and_its_memory_comes_back(void **state)
-{
-    struct ctx *ctx = *state;
-    char *payload = malloc(10 * MIB);
-    char expected[32];
-    assert_non_null(payload);
-    memset(payload, 3, 10 * MIB);
-    start(ctx);
-    submit_payload(ctx, 0, payload, 8 * MIB);
-    submit_payload(ctx, 1, payload, 8 * MIB);
-    submit_payload(ctx, 2, payload, MAILBOX_INLINE_BYTES);
-    submit_payload(ctx, 3, payload, MAILBOX_INLINE_BYTES + 1);
-    submit_payload(ctx, 4, payload, 0);
-    submit_payload(ctx, 5, payload, 10 * MIB); /* more than the spill file takes */
-    await(ctx, 0, 6);
-    snprintf(expected, sizeof expected, "%d", 3 * 8 * MIB);
-    assert_ended(ctx, 0, ST_OK, expected);
-    assert_ended(ctx, 1, ST_OK, expected);
-    assert_ended(ctx, 2, ST_OK, "49152");
-    assert_ended(ctx, 3, ST_OK, "49155");
-    assert_ended(ctx, 4, ST_OK, "0");
-    assert_ended(ctx, 5, ST_NO_MEMORY, NULL);
-    assert_idle(ctx);
-    free(payload);
-}
-
-static void cancel__large_payload_waiting__its_memory_comes_back(void **state)
-{
-    struct ctx *ctx = *state;
-    char *payload = calloc(1, MIB);
-    assert_non_null(payload);
-    start(ctx);
-    occupy(ctx, 0);
-    submit_payload(ctx, 1, payload, MIB);
-    assert_true(pool_rig_spilled_blocks(&ctx->rig) > 0);
-    cancel(ctx, 1, ST_CANCELLED);
-    await(ctx, 1, 1);
-    assert_int_equal(pool_rig_spilled_blocks(&ctx->rig), 0);
-    open_gate(0);
-    await(ctx, 0, 1);
-    free(payload);
-}
-
-static void collect__large_result__is_whole_and_its_memory_comes_back(void **state)
-{
-    struct ctx *ctx = *state;
-    start(ctx);
-    assert_int_equal(submit(ctx, 0, FAKE_BLOB, 3 * MIB), ST_OK);
-    assert_int_equal(submit(ctx, 1, FAKE_BLOB, MAILBOX_INLINE_BYTES - 2), ST_OK);
-    assert_int_equal(submit(ctx, 2, FAKE_BLOB, 8 * MIB - 1), ST_OK); /* one byte beyond the limit */
-    await(ctx, 0, 3);
-    assert_ended(ctx, 0, ST_OK, NULL);
-    assert_int_equal(ctx->probes[0].job.result_len, 3 * MIB + 2);
-    assert_int_equal(strspn(ctx->probes[0].job.result + 1, "x"), 3 * MIB);
-    assert_int_equal(ctx->probes[1].job.result_len, MAILBOX_INLINE_BYTES);
-    assert_ended(ctx, 2, ST_RESULT_TOO_LARGE, NULL);
-    assert_idle(ctx);
-}
-
-static void collect__failures__bring_their_reasons(void **state)
-{
-    struct ctx *ctx = *state;
-    start(ctx);
-    assert_int_equal(submit(ctx, 0, FAKE_ECHO, UINT64_MAX), ST_OK);
-    pool_probe_init(&ctx->probes[1], FAKE_FAIL, 0);
-    ctx->probes[1].job.args_len = 0;
-    assert_int_equal(process_pool_submit(ctx->rig.pool, &ctx->probes[1].job), ST_OK);
-    await(ctx, 0, 2);
-    assert_ended(ctx, 0, ST_INVALID_ARGS, NULL);
-    assert_non_null(strstr(ctx->probes[0].job.result, "\"/n\""));
-    assert_ended(ctx, 1, ST_TASK_FAILED, "");
-    assert_string_equal(ctx->probes[1].job.detail, "as it was told to");
-    assert_idle(ctx);
-}
-
-static void submit_chunk(struct ctx *ctx, unsigned index, enum fake_task task, const char *array, unsigned items)
-{
-    pool_probe_init(&ctx->probes[index], task, 0);
-    struct job *job = &ctx->probes[index].job;
-    job->args = array;
-    job->args_len = strlen(array);
-    job->items = items;
-    assert_int_equal(process_pool_submit(ctx->rig.pool, job), ST_OK);
-}
-
-static void collect__chunk__counts_its_items(void **state)
-{
-    struct ctx *ctx = *state;
-    start(ctx);
-    submit_chunk(ctx, 0, FAKE_ECHO, "[{\"n\":7},{\"n\":8},{\"m\":9}]", 3);
-    await(ctx, 0, 1);
-    assert_ended(ctx, 0, ST_OK, NULL);
-    assert_int_equal(ctx->probes[0].job.items_done, 3);
-    assert_int_equal(ctx->probes[0].job.items_failed, 1);
-    assert_true(strncmp(ctx->probes[0].job.result, "{\"result\":7},{\"result\":8},{\"error\":{", 36) == 0);
-    assert_idle(ctx);
-}
-
-/* Each item is within its limit; together they outgrow the spill file (9 MiB here). */
-static void collect__chunk_too_large_together__keeps_what_is_finished(void **state)
-{
-    struct ctx *ctx = *state;
-    start(ctx);
-    submit_chunk(ctx, 0, FAKE_BLOB, "[{\"n\":4000000},{\"n\":4000000},{\"n\":4000000}]", 3);
-    await(ctx, 0, 1);
-    assert_ended(ctx, 0, ST_RESULT_TOO_LARGE, NULL);
-    assert_int_equal(ctx->probes[0].job.items_done, 2);
-    assert_int_equal(ctx->probes[0].job.result_len, 2 * (4000000 + strlen("{\"result\":\"\"},")) - 1);
-    assert_idle(ctx);
-}
-
-/* ---- figures ------------------------------------------------------------------------------------------------------ */
+/* ---- figures --------------------------------------------------------------------------------------------- */
 
 static void get_workers__one_busy_one_idle__says_so(void **state)
 {
@@ -564,7 +378,7 @@ static void free__null__does_nothing(void **state)
 
 int main(void)
 {
-#define TEST(name, workers) cmocka_unit_test_setup_teardown(name, setup_##workers, teardown)
+#define TEST(name, workers) cmocka_unit_test_setup_teardown(name, setup_##workers, close_case)
     const struct CMUnitTest tests[] = {
         TEST(submit__idle_worker__runs_it, two),
         TEST(submit__no_worker_yet__waits_for_one, two),
@@ -580,13 +394,8 @@ int main(void)
         TEST(cancel__ended_already__does_nothing, one),
         TEST(deadline__passed_in_the_mailbox__is_not_started, one),
         TEST(dispatch__short_jobs_behind_a_long_one__run_where_it_is_idle, two),
+        TEST(dispatch__jobs_behind_a_long_one__run_before_later_ones, two),
         TEST(dispatch__idle_worker__is_preferred, two),
-        TEST(submit__large_payload__travels_whole_and_its_memory_comes_back, two),
-        TEST(cancel__large_payload_waiting__its_memory_comes_back, one),
-        TEST(collect__large_result__is_whole_and_its_memory_comes_back, two),
-        TEST(collect__failures__bring_their_reasons, two),
-        TEST(collect__chunk__counts_its_items, one),
-        TEST(collect__chunk_too_large_together__keeps_what_is_finished, one),
         TEST(get_workers__one_busy_one_idle__says_so, two),
         TEST(get_stats__all_kinds_of_ends__add_up, one),
         cmocka_unit_test(free__null__does_nothing),

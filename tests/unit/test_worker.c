@@ -1,4 +1,5 @@
-/* worker: what one slot's job leaves behind, run in this process; and what a worker process keeps, drops and answers. */
+/* worker: what one slot's job leaves behind, run in this process; and what a worker process keeps, drops and answers.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,7 +22,7 @@
 
 enum { SLOT = 2, SMALL_REGION_BYTES = 64 * 1024, WAIT_MS = 3000 };
 
-/* ---- one slot ----------------------------------------------------------------------------------------------------- */
+/* ---- one slot -------------------------------------------------------------------------------------------- */
 
 struct ctx {
     struct mailbox *mailbox;
@@ -33,7 +34,8 @@ struct ctx {
 static int setup(void **state)
 {
     struct ctx *ctx = calloc(1, sizeof *ctx);
-    if (ctx == NULL || (ctx->mailbox = mailbox_map()) == NULL || spill_create(SMALL_REGION_BYTES, &ctx->spill) != ST_OK)
+    if (ctx == NULL || !stage_open() || (ctx->mailbox = mailbox_map()) == NULL ||
+        spill_create(SMALL_REGION_BYTES, &ctx->spill) != ST_OK)
         return -1;
     ctx->slot = &ctx->mailbox->slots[SLOT];
     ctx->slot->request = (struct slot_request){ .deadline_ns = CLOCK_NEVER, .result_max = 1 << 20 };
@@ -46,6 +48,7 @@ static int teardown(void **state)
     struct ctx *ctx = *state;
     mailbox_unmap(ctx->mailbox);
     close(ctx->spill.fd);
+    stage_close();
     free(ctx->text);
     free(ctx);
     return 0;
@@ -262,7 +265,7 @@ static void run_slot__chunk_shorter_than_promised__is_a_protocol_error(void **st
     assert_progress(ctx, 2, 0);
 }
 
-/* ---- the process -------------------------------------------------------------------------------------------------- */
+/* ---- the process ----------------------------------------------------------------------------------------- */
 
 static int setup_rig(void **state)
 {
@@ -300,7 +303,8 @@ static bool has_finished_slot(void *context)
 static void post_echo(struct pool_rig *rig)
 {
     struct slot *slot = &rig->mailboxes[0]->slots[SLOT];
-    slot->request = (struct slot_request){ .task = FAKE_ECHO, .args_len = 7, .deadline_ns = CLOCK_NEVER, .result_max = 100 };
+    slot->request =
+        (struct slot_request){ .task = FAKE_ECHO, .args_len = 7, .deadline_ns = CLOCK_NEVER, .result_max = 100 };
     memcpy(slot->request_bytes, "{\"n\":1}", 7);
     mailbox_post(rig->mailboxes[0], SLOT, 1);
 }
@@ -389,8 +393,13 @@ static void main__foreign_descriptors__are_closed(void **state)
 static void main__supervisor_is_another__ends(void **state)
 {
     struct pool_rig *rig = *state;
-    struct worker_config config = { .generation = 1, .supervisor = getppid(), .mailbox = rig->mailboxes[0], .spill = rig->spills[0],
-                                    .loops = 1, .bells = rig->bells, .event_fds = rig->event_fds };
+    struct worker_config config = { .generation = 1,
+                                    .supervisor = getppid(),
+                                    .mailbox = rig->mailboxes[0],
+                                    .spill = rig->spills[0],
+                                    .loops = 1,
+                                    .bells = rig->bells,
+                                    .event_fds = rig->event_fds };
     int status;
     pid_t pid = fork();
     if (pid == 0)
@@ -429,7 +438,7 @@ static void main__supervisor_dies__dies_with_it(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name)         cmocka_unit_test_setup_teardown(name, setup, teardown)
 #define PROCESS_TEST(name) cmocka_unit_test_setup_teardown(name, setup_rig, teardown_rig)
     const struct CMUnitTest tests[] = {
         TEST(run_slot__good_args__leaves_the_result_and_its_usage),
