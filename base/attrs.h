@@ -8,6 +8,8 @@
 #define CLEANUP(fn) __attribute__((cleanup(fn)))
 #define NORETURN __attribute__((noreturn))
 #define COLD __attribute__((cold))
+/* For a big array on the stack that is written before it is read: the hardening flags would clear it on every call. */
+#define UNINITIALIZED __attribute__((uninitialized))
 #define UNUSED __attribute__((unused))
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)

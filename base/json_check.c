@@ -312,7 +312,7 @@ static bool walk(struct checker *checker)
 
 bool json_check(const char *text, size_t len, const struct json_limits *limits, struct json_error *ret_error)
 {
-    struct checker checker; /* not zeroed: 64 KiB of keys, of which most checks use a few */
+    struct checker checker UNINITIALIZED; /* not zeroed: 64 KiB of keys, of which most checks use a few */
     checker.text = checker.at = text;
     checker.end = text + len;
     checker.limits = limits;

@@ -55,7 +55,24 @@ struct job {
     uint32_t sequence;
 };
 
-/* Frees what the pool allocated for the result. */
+/* Frees what the pool allocated for the result (with free()). */
 void job_clear(struct job *job) NONNULL;
+
+/* Sets detail, cut to fit. */
+void job_set_detail(struct job *job, const char *text, size_t len) NONNULL;
+/* Sets queue_ns and wall_ns from what a worker says about its clock, within what can be true. */
+void job_set_times(struct job *job, uint64_t started_ns, uint64_t ended_ns) NONNULL;
+
+/* Args and payload. */
+static inline size_t job_bytes(const struct job *job) { return job->args_len + job->payload_len; }
+
+/* A queue of jobs, linked through them. */
+struct job_list {
+    struct job *first, *last;
+};
+
+void job_list_append(struct job_list *list, struct job *job) NONNULL;
+void job_list_prepend(struct job_list *list, struct job *job) NONNULL;
+void job_list_remove(struct job_list *list, struct job *job) NONNULL;
 
 #endif

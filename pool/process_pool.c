@@ -12,11 +12,9 @@
 #include "pool/process_pool.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
-#include "base/json_check.h"
 #include "pool/process_pool_internal.h"
 
 enum {
@@ -26,59 +24,7 @@ enum {
     KILL_RETRY_MS = 100
 };
 
-static void list_append(struct job_list *list, struct job *job)
-{
-    job->next = NULL;
-    job->previous = list->last;
-    if (list->last != NULL)
-        list->last->next = job;
-    else
-        list->first = job;
-    list->last = job;
-}
-
-static void list_prepend(struct job_list *list, struct job *job)
-{
-    job->previous = NULL;
-    job->next = list->first;
-    if (list->first != NULL)
-        list->first->previous = job;
-    else
-        list->last = job;
-    list->first = job;
-}
-
-static void list_remove(struct job_list *list, struct job *job)
-{
-    if (job->previous != NULL)
-        job->previous->next = job->next;
-    else
-        list->first = job->next;
-    if (job->next != NULL)
-        job->next->previous = job->previous;
-    else
-        list->last = job->previous;
-    job->next = job->previous = NULL;
-}
-
-static size_t job_bytes(const struct job *job) { return job->args_len + job->payload_len; }
-
-void job_clear(struct job *job)
-{
-    free(job->result);
-    job->result = NULL;
-    job->result_len = 0;
-}
-
 /* ---- ending a job ------------------------------------------------------------------------------------------- */
-
-static void set_detail(struct job *job, const char *text, size_t len)
-{
-    if (len >= sizeof job->detail)
-        len = sizeof job->detail - 1;
-    memcpy(job->detail, text, len);
-    job->detail[len] = '\0';
-}
 
 static void end_job(struct process_pool *pool, struct job *job, enum status status)
 {
@@ -90,96 +36,9 @@ static void end_job(struct process_pool *pool, struct job *job, enum status stat
     if (job->usage.queue_ns == 0)
         job->usage.queue_ns = clock_now_ns() - job->accepted_ns;
     struct loop_entry *loop = &pool->loops[job->loop];
-    list_append(&loop->ended, job);
+    job_list_append(&loop->ended, job);
     atomic_store_explicit(&loop->has_ended, true, memory_order_seq_cst);
     bell_ring(&loop->ringer);
-}
-
-/* Copies result bytes out of a slot that no one writes to any more below `len`. */
-static bool copy_result(const struct worker_entry *worker, unsigned slot, struct job *job, size_t len)
-{
-    const struct slot *from = &worker->mailbox->slots[slot];
-    bool is_spilled = atomic_load_explicit(&from->result.is_spilled, memory_order_acquire) != 0;
-    if (len > (is_spilled ? worker->spill.region_bytes : MAILBOX_INLINE_BYTES))
-        return false;
-    char *copy = malloc(len + 1);
-    if (copy == NULL)
-        return false;
-    if (is_spilled && !spill_read_result(&worker->spill, slot, copy, len)) {
-        free(copy);
-        return false;
-    }
-    if (!is_spilled)
-        memcpy(copy, from->result_bytes, len);
-    copy[len] = '\0';
-    job->result = copy;
-    job->result_len = len;
-    return true;
-}
-
-/* The finished items of a chunk that will not be finished. */
-static void keep_progress(const struct worker_entry *worker, unsigned slot, struct job *job)
-{
-    if (job->items == 0)
-        return;
-    struct slot_result *result = &worker->mailbox->slots[slot].result;
-    uint64_t progress = atomic_load_explicit(&result->progress, memory_order_acquire);
-    unsigned items = (unsigned)(progress >> 32);
-    if (items == 0 || items > job->items || !copy_result(worker, slot, job, (uint32_t)progress))
-        return;
-    unsigned failed = atomic_load_explicit(&result->failed_items, memory_order_relaxed);
-    job->items_done = items;
-    job->items_failed = failed <= items ? failed : items;
-}
-
-static void free_slot(struct worker_entry *worker, unsigned slot)
-{
-    if (worker->is_spilled[slot] ||
-        atomic_load_explicit(&worker->mailbox->slots[slot].result.is_spilled, memory_order_relaxed) != 0)
-        spill_clear(&worker->spill, slot);
-    worker->jobs[slot] = NULL;
-    worker->in_use[slot] = false;
-    worker->used--;
-}
-
-/* A DONE slot: its job ends as the worker says, within what a worker may say. */
-static enum status take_result(const struct worker_entry *worker, unsigned slot, struct job *job)
-{
-    struct slot_result *result = &worker->mailbox->slots[slot].result;
-    uint32_t status = result->status, length = result->length;
-    char detail[MAILBOX_DETAIL_BYTES];
-    memcpy(detail, result->detail, sizeof detail);
-    size_t detail_len = strnlen(detail, sizeof detail);
-    if (status >= STATUS_COUNT)
-        return ST_WORKER_PROTOCOL;
-    if (status != ST_OK && utf8_valid(detail, detail_len))
-        set_detail(job, detail, detail_len);
-    if (job->items > 0)
-        keep_progress(worker, slot, job);
-    else if (!copy_result(worker, slot, job, length))
-        return ST_WORKER_PROTOCOL;
-    return job->items > 0 && status == ST_OK && job->items_done != job->items ? ST_WORKER_PROTOCOL : (enum status)status;
-}
-
-/* From what the worker says about its clock, within what can be true. */
-static void set_times(struct job *job, uint64_t started_ns, uint64_t ended_ns)
-{
-    uint64_t age_ns = clock_now_ns() - job->accepted_ns;
-    uint64_t queue_ns = started_ns > job->accepted_ns ? started_ns - job->accepted_ns : 1;
-    uint64_t wall_ns = ended_ns > started_ns ? ended_ns - started_ns : 0;
-    job->usage.queue_ns = queue_ns < age_ns ? queue_ns : age_ns;
-    job->usage.wall_ns = wall_ns < age_ns ? wall_ns : age_ns;
-}
-
-/* For a job that was RUNNING and will not get DONE: true if the task's code had begun. */
-static bool note_attempt(const struct worker_entry *worker, unsigned slot, struct job *job)
-{
-    const struct slot_result *result = &worker->mailbox->slots[slot].result;
-    if (atomic_load_explicit(&result->is_started, memory_order_acquire) == 0)
-        return false;
-    job->attempts++;
-    set_times(job, result->started_ns, clock_now_ns());
-    return true;
 }
 
 static void collect_slot(struct process_pool *pool, struct worker_entry *worker, unsigned slot)
@@ -188,17 +47,17 @@ static void collect_slot(struct process_pool *pool, struct worker_entry *worker,
     struct slot_result *result = &worker->mailbox->slots[slot].result;
     if (job != NULL) {
         job->attempts += atomic_load_explicit(&result->is_started, memory_order_relaxed) != 0 ? 1 : 0;
-        set_times(job, result->started_ns, result->finished_ns);
+        job_set_times(job, result->started_ns, result->finished_ns);
         job->usage.cpu_ns = result->cpu_ns;
         job->usage.max_rss_kib = result->max_rss_kib;
         int64_t change_ns = ((int64_t)job->usage.wall_ns - (int64_t)pool->stats.mean_wall_ns) / 16;
         pool->stats.mean_wall_ns = (uint64_t)((int64_t)pool->stats.mean_wall_ns + change_ns);
         pool->stats.completed++;
-        end_job(pool, job, take_result(worker, slot, job));
+        end_job(pool, job, worker_entry_take_result(worker, slot, job));
     }
     worker->jobs_done++;
     worker->is_long = false;
-    free_slot(worker, slot);
+    worker_entry_free_slot(worker, slot);
     mailbox_release(worker->mailbox, slot);
 }
 
@@ -231,52 +90,17 @@ static void collect_worker(struct process_pool *pool, struct worker_entry *worke
 
 /* ---- giving jobs to workers ---------------------------------------------------------------------------------- */
 
-bool process_pool_worker_is_ready(const struct worker_entry *worker)
-{
-    return worker->is_alive && !worker->is_doomed && !worker->is_suspect &&
-           atomic_load_explicit(&worker->mailbox->generation, memory_order_acquire) == worker->generation;
-}
-
 static void enqueue_front(struct process_pool *pool, struct job *job)
 {
     job->state = JOB_QUEUED;
-    list_prepend(&pool->queue, job);
+    job_list_prepend(&pool->queue, job);
     pool->queued++;
 }
 
 static void dequeue(struct process_pool *pool, struct job *job)
 {
-    list_remove(&pool->queue, job);
+    job_list_remove(&pool->queue, job);
     pool->queued--;
-}
-
-static bool fill_request(const struct process_pool *pool, struct worker_entry *worker, unsigned slot, const struct job *job)
-{
-    struct slot *to = &worker->mailbox->slots[slot];
-    size_t total = job_bytes(job);
-    bool is_spilled = total > MAILBOX_INLINE_BYTES;
-    to->request = (struct slot_request){ .task = job->task,
-                                         .form = job->form,
-                                         .args_len = (uint32_t)job->args_len,
-                                         .payload_len = (uint32_t)job->payload_len,
-                                         .has_payload = job->has_payload,
-                                         .is_spilled = is_spilled,
-                                         .items = job->items,
-                                         .loop = job->loop,
-                                         .deadline_ns = job->deadline_ns,
-                                         .result_max = pool->config.result_max };
-    atomic_store_explicit(&to->result.is_started, 0, memory_order_relaxed);
-    atomic_store_explicit(&to->result.progress, 0, memory_order_relaxed);
-    atomic_store_explicit(&to->result.failed_items, 0, memory_order_relaxed);
-    atomic_store_explicit(&to->result.is_spilled, 0, memory_order_relaxed);
-    if (is_spilled)
-        return (job->args_len == 0 || spill_write_request(&worker->spill, slot, 0, job->args, job->args_len)) &&
-               (job->payload_len == 0 || spill_write_request(&worker->spill, slot, job->args_len, job->payload, job->payload_len));
-    if (job->args_len > 0)
-        memcpy(to->request_bytes, job->args, job->args_len);
-    if (job->payload_len > 0)
-        memcpy(to->request_bytes + job->args_len, job->payload, job->payload_len);
-    return true;
 }
 
 /* The worker has a free slot. */
@@ -286,9 +110,9 @@ static void post(struct process_pool *pool, unsigned index, struct job *job)
     unsigned slot = 0;
     while (worker->in_use[slot])
         slot++;
-    if (!fill_request(pool, worker, slot, job)) {
+    if (!worker_entry_fill_request(worker, slot, job, pool->config.result_max)) {
         spill_clear(&worker->spill, slot);
-        set_detail(job, "no memory for the request body", sizeof "no memory for the request body" - 1);
+        job_set_detail(job, "no memory for the request body", sizeof "no memory for the request body" - 1);
         end_job(pool, job, ST_NO_MEMORY);
         return;
     }
@@ -311,7 +135,7 @@ static int least_busy(const struct process_pool *pool, unsigned limit)
     int best = -1;
     for (unsigned i = 0; i < pool->config.workers; i++) {
         const struct worker_entry *worker = &pool->workers[i];
-        if (worker->used < limit && !worker->is_long && process_pool_worker_is_ready(worker)) {
+        if (worker->used < limit && !worker->is_long && worker_entry_is_ready(worker)) {
             best = (int)i;
             limit = worker->used;
             if (limit == 0)
@@ -327,20 +151,9 @@ static bool recall(struct process_pool *pool, struct worker_entry *worker, unsig
     struct job *job = worker->jobs[slot];
     if (job == NULL || !mailbox_recall(worker->mailbox, slot, job->sequence))
         return false;
-    free_slot(worker, slot);
+    worker_entry_free_slot(worker, slot);
     enqueue_front(pool, job);
     return true;
-}
-
-/* The slot whose job was posted last, -1: none. */
-static int newest_slot(const struct worker_entry *worker)
-{
-    int newest = -1;
-    for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++)
-        if (worker->jobs[slot] != NULL &&
-            (newest < 0 || (int32_t)(worker->jobs[slot]->sequence - worker->jobs[newest]->sequence) > 0))
-            newest = (int)slot;
-    return newest;
 }
 
 /* Puts all READY jobs of a worker back into the queue, in their order. */
@@ -367,7 +180,7 @@ static bool steal(struct process_pool *pool)
             richest = &pool->workers[i];
     if (richest == NULL)
         return false;
-    int slot = newest_slot(richest);
+    int slot = worker_entry_newest_slot(richest);
     if (slot < 0 || !recall(pool, richest, (unsigned)slot))
         return false;
     pool->stats.stolen++;
@@ -417,52 +230,24 @@ static void settle(struct process_pool *pool, struct worker_entry *worker, unsig
 {
     struct job *job = worker->jobs[slot];
     if (job != NULL) {
-        bool is_started = note_attempt(worker, slot, job);
+        bool is_started = worker_entry_note_attempt(worker, slot, job);
         bool may_repeat = !is_started || (task_table[job->task]->is_idempotent && job->attempts < ATTEMPTS_MAX && job->items == 0);
         if (may_repeat) {
             pool->stats.requeued++;
-            free_slot(worker, slot);
+            worker_entry_free_slot(worker, slot);
             mailbox_release(worker->mailbox, slot);
             enqueue_front(pool, job);
             return;
         }
-        keep_progress(worker, slot, job);
+        worker_entry_keep_progress(worker, slot, job);
         job->signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
         end_job(pool, job, ST_WORKER_CRASHED);
     }
-    free_slot(worker, slot);
+    worker_entry_free_slot(worker, slot);
     mailbox_release(worker->mailbox, slot);
 }
 
-/* News travels slower than workers: a successor of `generation` may have claimed what the pool posted for that one. */
-static bool is_of_successor(struct slot_word word, uint32_t generation)
-{
-    uint32_t distance = (word.generation - generation) & 0xffffff;
-    return word.state == SLOT_RUNNING && distance > 0 && distance < 0x800000;
-}
-
 /* ---- public functions ----------------------------------------------------------------------------------------- */
-
-/* What a predecessor left behind belongs to clients that are gone. */
-static void attach(struct worker_entry *worker)
-{
-    /* first: what finishes while this looks is news */
-    worker->seen_done = atomic_load_explicit(&worker->mailbox->done_count, memory_order_acquire);
-    for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++) {
-        struct slot_word word = mailbox_peek(worker->mailbox, slot);
-        if (word.state == SLOT_READY)
-            (void)!mailbox_recall(worker->mailbox, slot, word.sequence);
-        word = mailbox_peek(worker->mailbox, slot);
-        if (word.state == SLOT_DONE)
-            mailbox_release(worker->mailbox, slot);
-        if (word.state == SLOT_RUNNING) { /* in use without a job: its worker is doomed once it is announced */
-            worker->in_use[slot] = worker->is_spilled[slot] = true;
-            worker->used++;
-        }
-        spill_clear(&worker->spill, slot);
-    }
-    mailbox_wake(worker->mailbox);
-}
 
 enum status process_pool_create(const struct process_pool_config *config, struct process_pool **ret_pool)
 {
@@ -484,7 +269,7 @@ enum status process_pool_create(const struct process_pool_config *config, struct
     for (unsigned i = 0; i < config->workers; i++) {
         workers[i].mailbox = config->mailboxes[i];
         workers[i].spill = config->spills[i];
-        attach(&workers[i]);
+        worker_entry_attach(&workers[i]);
     }
     *ret_pool = pool;
     return ST_OK;
@@ -525,7 +310,7 @@ enum status process_pool_submit(struct process_pool *pool, struct job *job)
     job->signal = 0;
     job->usage = (struct job_usage){ 0 };
     job->state = JOB_QUEUED;
-    list_append(&pool->queue, job);
+    job_list_append(&pool->queue, job);
     pool->queued++;
     pool->admitted += job->is_admitted;
     pool->held_bytes += bytes;
@@ -545,11 +330,11 @@ void process_pool_cancel(struct process_pool *pool, struct job *job, enum status
         struct worker_entry *worker = &pool->workers[job->worker];
         unsigned slot = job->slot;
         if (mailbox_recall(worker->mailbox, slot, job->sequence)) {
-            free_slot(worker, slot);
+            worker_entry_free_slot(worker, slot);
             end_job(pool, job, why);
         } else if (doom(pool, job->worker, slot, status_code(why))) {
-            (void)note_attempt(worker, slot, job);
-            keep_progress(worker, slot, job);
+            (void)worker_entry_note_attempt(worker, slot, job);
+            worker_entry_keep_progress(worker, slot, job);
             worker->jobs[slot] = NULL; /* the slot stays in use until the worker was reaped */
             end_job(pool, job, why);
         } else { /* its result counts, even if the worker was stopped before it could tell */
@@ -605,8 +390,8 @@ void process_pool_worker_started(struct process_pool *pool, unsigned index, uint
             continue;
         if (word.state == SLOT_RUNNING && word.generation == (generation & 0xffffff)) {
             (void)doom(pool, index, slot, "orphaned");
-        } else if (!is_of_successor(word, generation)) { /* DONE, or its worker's death was news to the dead front end only */
-            free_slot(worker, slot);
+        } else if (!worker_entry_is_of_successor(word, generation)) { /* DONE, or its worker's death was news to the dead front end only */
+            worker_entry_free_slot(worker, slot);
             mailbox_release(worker->mailbox, slot);
         }
     }
@@ -630,19 +415,11 @@ void process_pool_worker_died(struct process_pool *pool, unsigned index, uint32_
         struct slot_word word = mailbox_peek(worker->mailbox, slot);
         if (word.state == SLOT_DONE)
             collect_slot(pool, worker, slot);
-        else if (!is_of_successor(word, generation)) /* RUNNING, or whatever a worker wrote there that had lost its mind */
+        else if (!worker_entry_is_of_successor(word, generation)) /* RUNNING, or whatever a worker wrote there that had lost its mind */
             settle(pool, worker, slot, wait_status);
     }
     dispatch(pool);
     pthread_mutex_unlock(&pool->lock);
-}
-
-static bool has_claimed(const struct worker_entry *worker)
-{
-    for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++)
-        if (worker->in_use[slot] && mailbox_peek(worker->mailbox, slot).state != SLOT_READY)
-            return true;
-    return false;
 }
 
 /* A worker that did not claim in time was pinged: it answers, or it is replaced. */
@@ -651,7 +428,7 @@ static uint64_t look_after_suspect(struct process_pool *pool, unsigned index, ui
     struct worker_entry *worker = &pool->workers[index];
     struct mailbox *mailbox = worker->mailbox;
     uint32_t pong = atomic_load_explicit(&mailbox->pong, memory_order_acquire);
-    if (has_claimed(worker) || pong == atomic_load_explicit(&mailbox->ping, memory_order_relaxed)) {
+    if (worker_entry_has_claimed(worker) || pong == atomic_load_explicit(&mailbox->ping, memory_order_relaxed)) {
         worker->is_suspect = false;
         return CLOCK_NEVER;
     }
@@ -681,12 +458,12 @@ static uint64_t look_after(struct process_pool *pool, unsigned index, uint64_t n
     uint64_t due_ns = worker->posted_ns + UNCLAIMED_MS * NS_PER_MS;
     if (now_ns < due_ns)
         return due_ns;
-    if (has_claimed(worker)) { /* the running job's deadline looks after it */
+    if (worker_entry_has_claimed(worker)) { /* the running job's deadline looks after it */
         worker->is_long = true;
         recall_all(pool, worker);
         return CLOCK_NEVER;
     }
-    if (!process_pool_worker_is_ready(worker)) /* still starting */
+    if (!worker_entry_is_ready(worker)) /* still starting */
         return now_ns + UNCLAIMED_MS * NS_PER_MS;
     recall_all(pool, worker);
     worker->is_suspect = true;

@@ -32,7 +32,7 @@ static enum worker_state state_of(const struct worker_entry *worker)
         return WORKER_DOOMED;
     if (worker->is_suspect)
         return WORKER_UNRESPONSIVE;
-    if (!process_pool_worker_is_ready(worker))
+    if (!worker_entry_is_ready(worker))
         return WORKER_STARTING;
     return running_slot(worker) >= 0 ? WORKER_BUSY : WORKER_IDLE;
 }
@@ -47,7 +47,7 @@ void process_pool_get_stats(struct process_pool *pool, struct process_pool_stats
     ret_stats->queued = pool->queued;
     for (unsigned i = 0; i < pool->config.workers; i++) {
         const struct worker_entry *worker = &pool->workers[i];
-        ret_stats->workers_ready += process_pool_worker_is_ready(worker) ? 1 : 0;
+        ret_stats->workers_ready += worker_entry_is_ready(worker) ? 1 : 0;
         for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++) {
             if (!worker->in_use[slot])
                 continue;

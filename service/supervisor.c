@@ -235,20 +235,35 @@ static void frontend_died(struct supervisor *supervisor, int wait_status, uint64
             supervisor->workers[i].state = CHILD_ANNOUNCED;
 }
 
+static bool is_alive(const struct child *child) { return child->state == CHILD_STARTED || child->state == CHILD_ANNOUNCED; }
+
+static bool is_worker(const struct supervisor *supervisor, pid_t pid)
+{
+    for (unsigned i = 0; i < supervisor->shared.workers; i++)
+        if (supervisor->workers[i].pid == pid && is_alive(&supervisor->workers[i]))
+            return true;
+    return false;
+}
+
 static void reap(struct supervisor *supervisor, uint64_t now_ns)
 {
-    pid_t pid;
-    int wait_status;
-    while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0) {
+    siginfo_t ended = { .si_pid = 0 };
+    /* looked at before it is reaped: until then its process group's number cannot be another's */
+    while (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid > 0) {
+        pid_t pid = ended.si_pid;
+        int wait_status = 0;
+        if (is_worker(supervisor, pid))
+            kill(-pid, SIGKILL); /* what it may have started */
+        waitpid(pid, &wait_status, 0);
+        ended.si_pid = 0;
         if (pid == supervisor->frontend.pid && supervisor->frontend.state == CHILD_STARTED) {
             frontend_died(supervisor, wait_status, now_ns);
             continue;
         }
         for (unsigned i = 0; i < supervisor->shared.workers; i++) {
             struct child *worker = &supervisor->workers[i];
-            if (worker->pid != pid || (worker->state != CHILD_STARTED && worker->state != CHILD_ANNOUNCED))
+            if (worker->pid != pid || !is_alive(worker))
                 continue;
-            kill(-pid, SIGKILL); /* what it may have started shares its process group */
             worker->wait_status = wait_status;
             if (worker->state == CHILD_STARTED) /* the death is told as start and death, in order */
                 announce(supervisor, i, now_ns);
@@ -302,8 +317,7 @@ static void read_control(struct supervisor *supervisor)
             supervisor->was_serving = true;
         } else if (message.type == CONTROL_KILL_WORKER && message.worker < supervisor->shared.workers) {
             struct child *worker = &supervisor->workers[message.worker];
-            bool is_alive = worker->state == CHILD_STARTED || worker->state == CHILD_ANNOUNCED;
-            if (is_alive && worker->generation == message.generation) { /* ours and not reaped: the pid cannot be another's */
+            if (is_alive(worker) && worker->generation == message.generation) { /* ours and not reaped: the pid cannot be another's */
                 memcpy(worker->kill_reason, message.reason, sizeof worker->kill_reason);
                 worker->kill_reason[sizeof worker->kill_reason - 1] = '\0';
                 kill(-worker->pid, SIGKILL);
@@ -351,7 +365,7 @@ static void end_workers(struct supervisor *supervisor)
 {
     for (unsigned i = 0; i < supervisor->shared.workers; i++) {
         struct child *worker = &supervisor->workers[i];
-        if (worker->state == CHILD_STARTED || worker->state == CHILD_ANNOUNCED) {
+        if (is_alive(worker)) {
             kill(-worker->pid, SIGKILL);
             kill(worker->pid, SIGKILL);
             waitpid(worker->pid, NULL, 0);
