@@ -56,10 +56,7 @@ void buf_append(struct buf *buf, const void *bytes, size_t len)
     buf->len += len;
 }
 
-void buf_str(struct buf *buf, const char *text)
-{
-    buf_append(buf, text, strlen(text));
-}
+void buf_str(struct buf *buf, const char *text) { buf_append(buf, text, strlen(text)); }
 
 void buf_byte(struct buf *buf, char byte)
 {
@@ -91,10 +88,7 @@ void buf_printf(struct buf *buf, const char *format, ...)
     buf->len += (size_t)printed;
 }
 
-char *buf_reserve(struct buf *buf, size_t len)
-{
-    return make_room(buf, len) ? buf->data + buf->len : NULL;
-}
+char *buf_reserve(struct buf *buf, size_t len) { return make_room(buf, len) ? buf->data + buf->len : NULL; }
 
 char *buf_take(struct buf *buf, size_t *ret_len)
 {

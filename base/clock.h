@@ -5,8 +5,8 @@
 #include <stdint.h>
 #include <time.h>
 
-#define NS_PER_MS UINT64_C(1000000)
-#define NS_PER_SEC UINT64_C(1000000000)
+#define NS_PER_MS   UINT64_C(1000000)
+#define NS_PER_SEC  UINT64_C(1000000000)
 #define CLOCK_NEVER UINT64_MAX
 
 /* CLOCK_MONOTONIC in nanoseconds: the same in every process of the machine. Never fails. */

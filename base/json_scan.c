@@ -102,10 +102,7 @@ size_t json_unescape(const char **at, const char *end, char out[4])
     return out[0] != 0;
 }
 
-static bool is_digit(const char *at, const char *end)
-{
-    return at < end && *at >= '0' && *at <= '9';
-}
+static bool is_digit(const char *at, const char *end) { return at < end && *at >= '0' && *at <= '9'; }
 
 static struct json_slice take_digits(const char **at, const char *end)
 {

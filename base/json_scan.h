@@ -55,10 +55,7 @@ static inline json_block json_block_special(json_block block)
     return (json_block)(block == '"') | (json_block)(block == '\\') | (json_block)(block < 0x20);
 }
 
-static inline bool json_is_special(char byte)
-{
-    return byte == '"' || byte == '\\' || (unsigned char)byte < 0x20;
-}
+static inline bool json_is_special(char byte) { return byte == '"' || byte == '\\' || (unsigned char)byte < 0x20; }
 
 /* First byte at or after `at` that is special or not ASCII; `end` if there is none. */
 static inline const char *json_skip_plain_ascii(const char *at, const char *end)

@@ -51,10 +51,7 @@ void log_setup(enum log_format format, enum log_level minimum)
     minimum_level = minimum;
 }
 
-bool log_enabled(enum log_level level)
-{
-    return level >= minimum_level;
-}
+bool log_enabled(enum log_level level) { return level >= minimum_level; }
 
 /* ---- a line ---- */
 
@@ -68,10 +65,7 @@ static void put(struct line *line, const char *bytes, size_t len)
     line->len += len;
 }
 
-static void put_text(struct line *line, const char *text)
-{
-    put(line, text, strlen(text));
-}
+static void put_text(struct line *line, const char *text) { put(line, text, strlen(text)); }
 
 static void PRINTF_LIKE(2, 3) put_format(struct line *line, const char *format, ...)
 {

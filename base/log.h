@@ -25,9 +25,18 @@ struct log_field {
     } value;
 };
 
-#define LOG_INT(k, v) { .key = (k), .kind = LOG_FIELD_INT, .value.i = (int64_t)(v) }
-#define LOG_STR(k, v) { .key = (k), .kind = LOG_FIELD_STR, .value.s = (v) }
-#define LOG_MS(k, v) { .key = (k), .kind = LOG_FIELD_MS, .value.ms = (v) }
+#define LOG_INT(k, v)                                              \
+    {                                                              \
+        .key = (k), .kind = LOG_FIELD_INT, .value.i = (int64_t)(v) \
+    }
+#define LOG_STR(k, v)                                     \
+    {                                                     \
+        .key = (k), .kind = LOG_FIELD_STR, .value.s = (v) \
+    }
+#define LOG_MS(k, v)                                      \
+    {                                                     \
+        .key = (k), .kind = LOG_FIELD_MS, .value.ms = (v) \
+    }
 
 /* Call before threads start. Default: text, info. */
 void log_setup(enum log_format format, enum log_level minimum);
@@ -35,10 +44,10 @@ bool log_enabled(enum log_level level);
 void log_write(enum log_level level, const char *event, const struct log_field *fields) NONNULL;
 
 /* log_event(LOG_INFO, "worker_died", LOG_INT("pid", pid), LOG_INT("signal", sig)); */
-#define log_event(level, event, ...)                                                              \
-    do {                                                                                          \
-        if (log_enabled(level))                                                                   \
-            log_write((level), (event), (const struct log_field[]){ __VA_ARGS__ __VA_OPT__(,) { .key = 0 } }); \
+#define log_event(level, event, ...)                                                                           \
+    do {                                                                                                       \
+        if (log_enabled(level))                                                                                \
+            log_write((level), (event), (const struct log_field[]){ __VA_ARGS__ __VA_OPT__(, ){ .key = 0 } }); \
     } while (0)
 
 /* For events that a client can cause at will: true at most `per_second` times a second (approximate),

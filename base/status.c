@@ -27,22 +27,10 @@ static const struct row *row_of(enum status status)
     return &rows[(unsigned)status < STATUS_COUNT ? status : ST_INTERNAL];
 }
 
-unsigned status_http(enum status status)
-{
-    return row_of(status)->http;
-}
+unsigned status_http(enum status status) { return row_of(status)->http; }
 
-const char *status_code(enum status status)
-{
-    return row_of(status)->code;
-}
+const char *status_code(enum status status) { return row_of(status)->code; }
 
-const char *status_title(enum status status)
-{
-    return row_of(status)->title;
-}
+const char *status_title(enum status status) { return row_of(status)->title; }
 
-bool status_retriable(enum status status)
-{
-    return row_of(status)->retriable;
-}
+bool status_retriable(enum status status) { return row_of(status)->retriable; }

@@ -88,10 +88,7 @@ void timers_cancel(struct timers *timers, struct timer *timer)
         settle(timers, last, hole);
 }
 
-uint64_t timers_next(const struct timers *timers)
-{
-    return timers->count == 0 ? CLOCK_NEVER : timers->heap[0]->due_ns;
-}
+uint64_t timers_next(const struct timers *timers) { return timers->count == 0 ? CLOCK_NEVER : timers->heap[0]->due_ns; }
 
 void timers_expire(struct timers *timers, uint64_t now_ns)
 {

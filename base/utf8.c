@@ -53,10 +53,7 @@ const char *utf8_first_invalid(const char *bytes, size_t len)
     return NULL;
 }
 
-bool utf8_valid(const char *bytes, size_t len)
-{
-    return utf8_first_invalid(bytes, len) == NULL;
-}
+bool utf8_valid(const char *bytes, size_t len) { return utf8_first_invalid(bytes, len) == NULL; }
 
 size_t utf8_invalid_len(const char *bytes, size_t len)
 {

@@ -1,9 +1,10 @@
 /* handler: what an endpoint sees of one HTTP request, and the few ways in which it can answer.
  *
- * An exchange is one request and its one answer. It belongs to one event loop and is only ever touched on that loop's thread. The
- * service fills it in when the whole request has arrived and calls the endpoint's handle(); the endpoint then either answers at once
- * or starts work in a pool, calls exchange_wait() and answers from the work's on_done. Whatever happens, exactly one of the answer functions is
- * called, once. Handlers know no sockets, no threads and no libmicrohttpd. */
+ * An exchange is one request and its one answer. It belongs to one event loop and is only ever touched on that loop's
+ * thread. The service fills it in when the whole request has arrived and calls the endpoint's handle(); the endpoint
+ * then either answers at once or starts work in a pool, calls exchange_wait() and answers from the work's on_done.
+ * Whatever happens, exactly one of the answer functions is called, once. Handlers know no sockets, no threads and no
+ * libmicrohttpd. */
 #ifndef TWINPOOL_HANDLERS_HANDLER_H
 #define TWINPOOL_HANDLERS_HANDLER_H
 
@@ -43,33 +44,35 @@ struct exchange;
 struct endpoint {
     /* The request is complete. Must answer, or exchange_wait(). */
     void (*handle)(struct exchange *x);
-    /* The wait ends early: ST_CANCELLED (the client went away), ST_DEADLINE_EXCEEDED or ST_DRAINING. The endpoint makes its pools
-     * give up; their on_done (perhaps before this returns) still answers, as always. NULL for endpoints that never wait. */
+    /* The wait ends early: ST_CANCELLED (the client went away), ST_DEADLINE_EXCEEDED or ST_DRAINING. The endpoint makes
+     * its pools give up; their on_done (perhaps before this returns) still answers, as always. NULL for endpoints that
+     * never wait. */
     void (*give_up)(struct exchange *x, enum status why);
 };
 
 struct exchange {
     struct app *app;
-    unsigned loop;              /* index of the event loop */
-    enum http_method method;    /* HEAD is handled like GET; the service leaves the body away */
-    const char *path_arg;       /* the variable segment of the path, decoded; "" if the route has none */
+    unsigned loop;           /* index of the event loop */
+    enum http_method method; /* HEAD is handled like GET; the service leaves the body away */
+    const char *path_arg;    /* the variable segment of the path, decoded; "" if the route has none */
     const struct query_param *query;
     size_t query_count;
-    const char *body;           /* NULL if body_len is 0; stays put until the answer */
+    const char *body; /* NULL if body_len is 0; stays put until the answer */
     size_t body_len;
     enum media_type media_type;
-    const char *content_type;   /* as sent, NULL if none */
-    uint32_t timeout_ms;        /* Request-Timeout-Ms, 0 if not sent; already validated */
-    const char *request_id;     /* [A-Za-z0-9._-]{1,64} */
-    uint64_t received_ns;       /* when the header was complete */
-    void *state;                /* the endpoint's own, between handle() and the answer */
+    const char *content_type; /* as sent, NULL if none */
+    uint32_t timeout_ms;      /* Request-Timeout-Ms, 0 if not sent; already validated */
+    const char *request_id;   /* [A-Za-z0-9._-]{1,64} */
+    uint64_t received_ns;     /* when the header was complete */
+    void *state;              /* the endpoint's own, between handle() and the answer */
 };
 
 /* NULL if there is no such parameter (the first of several). */
 const char *exchange_query(const struct exchange *x, const char *name) NONNULL;
 
-/* The endpoint will answer later. At deadline_ns (clock_now_ns(), CLOCK_NEVER for none) give_up(ST_DEADLINE_EXCEEDED) is called, and
- * earlier if the client leaves or the service stops. Answering from within handle() after this is fine. */
+/* The endpoint will answer later. At deadline_ns (clock_now_ns(), CLOCK_NEVER for none) give_up(ST_DEADLINE_EXCEEDED)
+ * is called, and earlier if the client leaves or the service stops. Answering from within handle() after this is fine.
+ */
 void exchange_wait(struct exchange *x, uint64_t deadline_ns) NONNULL;
 
 /* The answers. Each may be called on the loop's thread only, once per exchange; x is gone afterwards. */
@@ -80,20 +83,23 @@ void exchange_answer(struct exchange *x, unsigned http_status, const char *conte
 /* The buffer's bytes are taken; if it failed, answers ST_NO_MEMORY or, when it hit its limit, ST_INTERNAL. */
 void exchange_answer_buf(struct exchange *x, unsigned http_status, const char *content_type, struct buf *body) NONNULL;
 
-/* An answer in pieces, sent without joining them. `release(owner)` is called once when all was sent or given up, on the loop's thread
- * (it must free what the pieces point to). */
+/* An answer in pieces, sent without joining them. `release(owner)` is called once when all was sent or given up, on the
+ * loop's thread (it must free what the pieces point to). */
 struct segment {
     const void *at;
     size_t len;
 };
-void exchange_answer_segments(struct exchange *x, unsigned http_status, const char *content_type, const struct segment *segments,
-                              size_t count, void (*release)(void *owner), void *owner) NONNULL;
+void exchange_answer_segments(struct exchange *x, unsigned http_status, const char *content_type,
+                              const struct segment *segments, size_t count, void (*release)(void *owner), void *owner)
+    NONNULL;
 
-/* application/problem+json (RFC 9457) of the status: {"type","title","status","detail","code","retriable","request_id"}. 503 gets
- * Retry-After. `detail` is a printf format; NULL: the title says it all. */
+/* application/problem+json (RFC 9457) of the status:
+ * {"type","title","status","detail","code","retriable","request_id"}. 503 gets Retry-After. `detail` is a printf
+ * format; NULL: the title says it all. */
 void exchange_problem(struct exchange *x, enum status status, const char *detail, ...)
     __attribute__((format(printf, 3, 4), nonnull(1)));
-/* The same with more members: `members` is JSON text such as `"errors":[…]` or `"signal":9,"phase":"connect"`, or NULL. */
+/* The same with more members: `members` is JSON text such as `"errors":[…]` or `"signal":9,"phase":"connect"`, or NULL.
+ */
 void exchange_problem_with(struct exchange *x, enum status status, const char *members, const char *detail, ...)
     __attribute__((format(printf, 4, 5), nonnull(1)));
 

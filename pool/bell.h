@@ -20,7 +20,7 @@ struct bell {
 /* One per (ringing thread or process, bell). */
 struct bell_ringer {
     const struct bell *bell;
-    int event_fd; /* eventfd, non-blocking; not owned */
+    int event_fd;  /* eventfd, non-blocking; not owned */
     uint32_t rung; /* the epoch last rung; starts at 0, which is never odd */
 };
 

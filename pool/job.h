@@ -11,7 +11,7 @@
 #include "pool/mailbox.h"
 
 struct job_usage {
-    uint64_t queue_ns;    /* accepted until started; of a job that never started: until it ended */
+    uint64_t queue_ns; /* accepted until started; of a job that never started: until it ended */
     uint64_t wall_ns;
     uint64_t cpu_ns;      /* user and system time of the worker */
     uint64_t max_rss_kib; /* of the worker process, its peak so far */
@@ -21,30 +21,32 @@ enum job_state { JOB_NEW, JOB_QUEUED, JOB_POSTED, JOB_ENDED };
 
 struct job {
     /* Set by the submitter; stays put until on_done. */
-    unsigned loop;            /* whose process_pool_collect() completes it */
-    unsigned task;            /* index into task_table */
+    unsigned loop; /* whose process_pool_collect() completes it */
+    unsigned task; /* index into task_table */
     enum task_args_form form;
-    const char *args;         /* JSON text; unchecked, the worker does that */
+    const char *args; /* JSON text; unchecked, the worker does that */
     size_t args_len;
-    const char *payload;      /* binary body */
+    const char *payload; /* binary body */
     size_t payload_len;
     bool has_payload;
-    unsigned items;           /* 0: one job; else args is a JSON array of that many args */
-    bool is_admitted;         /* a further chunk of an accepted map: exempt from the bound on the queue's length */
-    uint64_t deadline_ns;     /* CLOCK_NEVER for none; an expired job is not started. The submitter cancels a running one. */
+    unsigned items;   /* 0: one job; else args is a JSON array of that many args */
+    bool is_admitted; /* a further chunk of an accepted map: exempt from the bound on the queue's length */
+    uint64_t
+        deadline_ns; /* CLOCK_NEVER for none; an expired job is not started. The submitter cancels a running one. */
     void (*on_done)(struct job *job); /* exactly once, on that loop, no lock held */
     void *user;
 
     /* Result, valid in on_done; job_clear() frees it. */
     enum status status;
-    char *result;             /* ST_OK: the result as JSON text. A chunk: `{"result":…}` or `{"error":{…}}` of each finished item,
-                                 separated by commas, also if the chunk failed. ST_INVALID_ARGS, ST_INVALID_JSON: the JSON array of problems */
+    char *result; /* ST_OK: the result as JSON text. A chunk: `{"result":…}` or `{"error":{…}}` of each finished item,
+                     separated by commas, also if the chunk failed. ST_INVALID_ARGS, ST_INVALID_JSON: the JSON array of
+                     problems */
     size_t result_len;
-    unsigned items_done;      /* of a chunk */
-    unsigned items_failed;    /* of those */
+    unsigned items_done;               /* of a chunk */
+    unsigned items_failed;             /* of those */
     char detail[MAILBOX_DETAIL_BYTES]; /* of a failure, valid UTF-8, "" if there is nothing to add */
-    int signal;               /* that ended the worker, 0 if none */
-    unsigned attempts;        /* times it was started; at least 1 for a job that ended in a worker */
+    int signal;                        /* that ended the worker, 0 if none */
+    unsigned attempts;                 /* times it was started; at least 1 for a job that ended in a worker */
     struct job_usage usage;
 
     /* The pool's own. */

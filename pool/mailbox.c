@@ -1,10 +1,11 @@
-/* The words are the protocol; everything else in the mapping is plain bytes whose ownership the words pass on. A store that
- * gives bytes away is a release, the load that takes them an acquire. Posting and sleeping form Dekker's pattern: the
- * front end stores READY and then looks at is_sleeping, the worker stores is_sleeping and then looks for READY; with
- * sequentially consistent fences between, at least one of them sees the other.
+/* The words are the protocol; everything else in the mapping is plain bytes whose ownership the words pass on. A store
+ * that gives bytes away is a release, the load that takes them an acquire. Posting and sleeping form Dekker's pattern:
+ * the front end stores READY and then looks at is_sleeping, the worker stores is_sleeping and then looks for READY;
+ * with sequentially consistent fences between, at least one of them sees the other.
  *
- * is_sleeping is the futex: whoever wants the worker up changes it from 1 to 0 and calls FUTEX_WAKE. If the waker is killed
- * between the two, the worker sleeps on with is_sleeping 0; the next front end wakes every worker when it attaches. */
+ * is_sleeping is the futex: whoever wants the worker up changes it from 1 to 0 and calls FUTEX_WAKE. If the waker is
+ * killed between the two, the worker sleeps on with is_sleeping 0; the next front end wakes every worker when it
+ * attaches. */
 #include "pool/mailbox.h"
 
 #include <errno.h>
@@ -44,10 +45,7 @@ struct slot_word mailbox_peek(const struct mailbox *mailbox, unsigned slot)
 }
 
 /* Not FUTEX_PRIVATE: the word is shared between processes. */
-static void futex_wake(_Atomic uint32_t *word)
-{
-    syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
-}
+static void futex_wake(_Atomic uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0); }
 
 void mailbox_post(struct mailbox *mailbox, unsigned slot, uint32_t sequence)
 {

@@ -10,9 +10,9 @@
  *     front end: post (store), recall (compare-and-swap), release (store), settle (store)
  *     worker:    claim (compare-and-swap), finish (store)
  *
- * No lock, and every state has one owner of the slot's bytes: FREE and DONE the front end, RUNNING the worker, READY nobody
- * (they are frozen). So either side may be killed or stopped at any instruction and the other can always tell what
- * is left: docs/architecture.md walks through each point, tests/faults and tests/unit/test_mailbox.c visit them.
+ * No lock, and every state has one owner of the slot's bytes: FREE and DONE the front end, RUNNING the worker, READY
+ * nobody (they are frozen). So either side may be killed or stopped at any instruction and the other can always tell
+ * what is left: docs/architecture.md walks through each point, tests/faults and tests/unit/test_mailbox.c visit them.
  * The generation tells a dead worker's RUNNING from its successor's, the sequence number a recalled job from the one
  * posted in its place (no ABA). All functions are non-blocking unless they say otherwise. */
 #ifndef TWINPOOL_POOL_MAILBOX_H
@@ -39,18 +39,19 @@ struct slot_word {
 
 /* Written by the front end while the slot is FREE. */
 struct slot_request {
-    uint32_t task;            /* index into task_table */
+    uint32_t task; /* index into task_table */
     enum task_args_form form;
     uint32_t args_len, payload_len; /* bytes: args first, the payload right behind */
-    bool has_payload;         /* an empty payload is one too */
-    bool is_spilled;          /* the bytes are in the spill file, not in request_bytes */
-    uint32_t items;           /* 0: one job; else args is a JSON array of that many args (a map's chunk) */
-    uint32_t loop;            /* event loop to ring when done */
-    uint64_t deadline_ns;     /* not to be started after this */
-    uint64_t result_max;      /* bytes */
+    bool has_payload;               /* an empty payload is one too */
+    bool is_spilled;                /* the bytes are in the spill file, not in request_bytes */
+    uint32_t items;                 /* 0: one job; else args is a JSON array of that many args (a map's chunk) */
+    uint32_t loop;                  /* event loop to ring when done */
+    uint64_t deadline_ns;           /* not to be started after this */
+    uint64_t result_max;            /* bytes */
 };
 
-/* Written by the worker while the slot is RUNNING. The front end copies a field once and checks it: a worker may lie. */
+/* Written by the worker while the slot is RUNNING. The front end copies a field once and checks it: a worker may lie.
+ */
 struct slot_result {
     _Atomic uint32_t is_started;   /* 1 just before the task's code runs: from then on a crash may be the job's fault */
     _Atomic uint64_t progress;     /* of a chunk: items finished << 32 | bytes of their results */
@@ -73,14 +74,15 @@ struct slot {
 struct mailbox {
     _Alignas(64) _Atomic uint64_t words[MAILBOX_SLOTS];
     _Alignas(64) _Atomic uint32_t is_sleeping; /* the worker's futex */
-    _Atomic uint32_t done_count;  /* worker: one more after each DONE, and once when it is ready */
-    _Atomic uint32_t generation;  /* worker: its own, once it is ready to claim */
-    _Atomic uint32_t pong;        /* worker: the last ping it saw */
-    _Alignas(64) _Atomic uint32_t ping; /* front end */
+    _Atomic uint32_t done_count;               /* worker: one more after each DONE, and once when it is ready */
+    _Atomic uint32_t generation;               /* worker: its own, once it is ready to claim */
+    _Atomic uint32_t pong;                     /* worker: the last ping it saw */
+    _Alignas(64) _Atomic uint32_t ping;        /* front end */
     struct slot slots[MAILBOX_SLOTS];
 };
 
-/* A spill file belongs to one mailbox: a sparse, size-sealed memfd with two regions per slot for what does not fit inline. */
+/* A spill file belongs to one mailbox: a sparse, size-sealed memfd with two regions per slot for what does not fit
+ * inline. */
 struct spill {
     int fd;
     uint64_t region_bytes;
@@ -93,9 +95,11 @@ void mailbox_unmap(struct mailbox *mailbox);
 /* ST_OK: ret_spill->fd is the caller's. Regions hold region_bytes each. */
 enum status spill_create(uint64_t region_bytes, struct spill *ret_spill) NONNULL MUST_CHECK;
 /* Whole transfers; false on any error (a full memory, a sealed size). */
-bool spill_write_request(const struct spill *spill, unsigned slot, uint64_t at, const void *bytes, size_t len) NONNULL MUST_CHECK;
+bool spill_write_request(const struct spill *spill, unsigned slot, uint64_t at, const void *bytes, size_t len)
+    NONNULL MUST_CHECK;
 bool spill_read_request(const struct spill *spill, unsigned slot, void *bytes, size_t len) NONNULL MUST_CHECK;
-bool spill_write_result(const struct spill *spill, unsigned slot, uint64_t at, const void *bytes, size_t len) NONNULL MUST_CHECK;
+bool spill_write_result(const struct spill *spill, unsigned slot, uint64_t at, const void *bytes, size_t len)
+    NONNULL MUST_CHECK;
 bool spill_read_result(const struct spill *spill, unsigned slot, void *bytes, size_t len) NONNULL MUST_CHECK;
 /* Gives the memory of both regions of the slot back. */
 void spill_clear(const struct spill *spill, unsigned slot) NONNULL;

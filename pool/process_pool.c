@@ -1,14 +1,16 @@
 /* The pool is a queue, a table of workers and, per event loop, a list of ended jobs.
  *
- * A job is QUEUED in the list, POSTED in a worker's mailbox (READY, RUNNING or DONE there) or ENDED on its loop's list. Whoever moves it holds
- * the mutex; the worker's side of a POSTED job is the slot's word, and the word decides every race (mailbox.h).
+ * A job is QUEUED in the list, POSTED in a worker's mailbox (READY, RUNNING or DONE there) or ENDED on its loop's list.
+ * Whoever moves it holds the mutex; the worker's side of a POSTED job is the slot's word, and the word decides every
+ * race (mailbox.h).
  *
- * dispatch() fills idle workers first, then puts jobs behind running ones up to the number of slots, because a worker that finds its next job in its mailbox
- * needs no wake-up. steal() undoes that choice when it was wrong: a job READY behind another is recalled for a worker that has run dry. And a worker
- * whose job turns out to be long keeps none behind it: else they would wait for its end while other workers serve those who came later.
+ * dispatch() fills idle workers first, then puts jobs behind running ones up to the number of slots, because a worker
+ * that finds its next job in its mailbox needs no wake-up. steal() undoes that choice when it was wrong: a job READY
+ * behind another is recalled for a worker that has run dry. And a worker whose job turns out to be long keeps none
+ * behind it: else they would wait for its end while other workers serve those who came later.
  *
- * A worker is doomed when its running job must end. Its other jobs are recalled first: what cannot be recalled has been claimed, and since a worker
- * runs one job at a time, the doomed job is then over and there is nothing to kill. */
+ * A worker is doomed when its running job must end. Its other jobs are recalled first: what cannot be recalled has been
+ * claimed, and since a worker runs one job at a time, the doomed job is then over and there is nothing to kill. */
 #include "pool/process_pool.h"
 
 #include <stdlib.h>
@@ -18,9 +20,10 @@
 #include "pool/process_pool_internal.h"
 
 enum {
-    ATTEMPTS_MAX = 2,             /* of a job whose worker died under it, if its task is idempotent */
-    UNCLAIMED_MS = 20,            /* a worker that has not claimed a posted job for so long, or not finished it, is given no more */
-    UNRESPONSIVE_MS = 1000,       /* and is replaced if it does not answer a ping for so long */
+    ATTEMPTS_MAX = 2, /* of a job whose worker died under it, if its task is idempotent */
+    UNCLAIMED_MS =
+        20, /* a worker that has not claimed a posted job for so long, or not finished it, is given no more */
+    UNRESPONSIVE_MS = 1000, /* and is replaced if it does not answer a ping for so long */
     KILL_RETRY_MS = 100
 };
 
@@ -205,7 +208,8 @@ static void dispatch(struct process_pool *pool)
 
 static void kill_doomed(struct process_pool *pool, unsigned index)
 {
-    pool->config.kill_worker(pool->config.kill_context, index, pool->workers[index].generation, pool->workers[index].doom_reason);
+    pool->config.kill_worker(pool->config.kill_context, index, pool->workers[index].generation,
+                             pool->workers[index].doom_reason);
 }
 
 /* The worker must be killed; false: it has finished that job meanwhile. */
@@ -231,7 +235,8 @@ static void settle(struct process_pool *pool, struct worker_entry *worker, unsig
     struct job *job = worker->jobs[slot];
     if (job != NULL) {
         bool is_started = worker_entry_note_attempt(worker, slot, job);
-        bool may_repeat = !is_started || (task_table[job->task]->is_idempotent && job->attempts < ATTEMPTS_MAX && job->items == 0);
+        bool may_repeat =
+            !is_started || (task_table[job->task]->is_idempotent && job->attempts < ATTEMPTS_MAX && job->items == 0);
         if (may_repeat) {
             pool->stats.requeued++;
             worker_entry_free_slot(worker, slot);
@@ -370,7 +375,8 @@ bool process_pool_has_news(struct process_pool *pool, unsigned loop)
     bool has_news = false;
     pthread_mutex_lock(&pool->lock);
     for (unsigned i = 0; i < pool->config.workers && !has_news; i++)
-        has_news = atomic_load_explicit(&pool->workers[i].mailbox->done_count, memory_order_seq_cst) != pool->workers[i].seen_done;
+        has_news = atomic_load_explicit(&pool->workers[i].mailbox->done_count, memory_order_seq_cst) !=
+                   pool->workers[i].seen_done;
     pthread_mutex_unlock(&pool->lock);
     return has_news;
 }
@@ -390,7 +396,8 @@ void process_pool_worker_started(struct process_pool *pool, unsigned index, uint
             continue;
         if (word.state == SLOT_RUNNING && word.generation == (generation & 0xffffff)) {
             (void)doom(pool, index, slot, "orphaned");
-        } else if (!worker_entry_is_of_successor(word, generation)) { /* DONE, or its worker's death was news to the dead front end only */
+        } else if (!worker_entry_is_of_successor(
+                       word, generation)) { /* DONE, or its worker's death was news to the dead front end only */
             worker_entry_free_slot(worker, slot);
             mailbox_release(worker->mailbox, slot);
         }
@@ -415,7 +422,8 @@ void process_pool_worker_died(struct process_pool *pool, unsigned index, uint32_
         struct slot_word word = mailbox_peek(worker->mailbox, slot);
         if (word.state == SLOT_DONE)
             collect_slot(pool, worker, slot);
-        else if (!worker_entry_is_of_successor(word, generation)) /* RUNNING, or whatever a worker wrote there that had lost its mind */
+        else if (!worker_entry_is_of_successor(
+                     word, generation)) /* RUNNING, or whatever a worker wrote there that had lost its mind */
             settle(pool, worker, slot, wait_status);
     }
     dispatch(pool);

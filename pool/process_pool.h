@@ -1,10 +1,10 @@
 /* process_pool: dispatch jobs to the pre-forked worker processes.
  *
- * One instance per front end process, shared by its event loops; the supervisor forks, kills and reaps the workers. Jobs go into the
- * workers' mailboxes as soon as a slot is free: an idle worker first. A job that waits behind another in a mailbox is taken back when
- * some other worker runs dry, or when that other turns out to be long: so no job waits while a worker is idle, nor for a long one while later jobs
- * are served. A worker's crash, hang and exit are ordinary events: its job ends
- * with a status or runs again, and the caller never sees a signal.
+ * One instance per front end process, shared by its event loops; the supervisor forks, kills and reaps the workers.
+ * Jobs go into the workers' mailboxes as soon as a slot is free: an idle worker first. A job that waits behind another
+ * in a mailbox is taken back when some other worker runs dry, or when that other turns out to be long: so no job waits
+ * while a worker is idle, nor for a long one while later jobs are served. A worker's crash, hang and exit are ordinary
+ * events: its job ends with a status or runs again, and the caller never sees a signal.
  *
  * All functions but create and free may be called from any event loop thread; one mutex guards the pool, held for
  * microseconds and never across a callback or a system call that can block. */
@@ -29,36 +29,42 @@ struct process_pool_config {
     struct mailbox *const *mailboxes; /* one per worker */
     const struct spill *spills;       /* one per worker */
     unsigned loops;
-    struct bell *const *bells;        /* one per loop */
-    const int *event_fds;             /* one per loop */
-    unsigned queue_max;               /* jobs accepted and not started */
-    size_t queue_max_bytes;           /* args and payloads of all jobs that have not ended */
-    size_t result_max;                /* bytes of one job's result */
-    /* Asks the supervisor to SIGKILL that worker, if that generation still lives; perhaps more than once. `reason` is for the log: the code of
-     * the job's status, "unresponsive" or "orphaned". Must not block. Called with the pool's lock held. */
+    struct bell *const *bells; /* one per loop */
+    const int *event_fds;      /* one per loop */
+    unsigned queue_max;        /* jobs accepted and not started */
+    size_t queue_max_bytes;    /* args and payloads of all jobs that have not ended */
+    size_t result_max;         /* bytes of one job's result */
+    /* Asks the supervisor to SIGKILL that worker, if that generation still lives; perhaps more than once. `reason` is
+     * for the log: the code of the job's status, "unresponsive" or "orphaned". Must not block. Called with the pool's
+     * lock held. */
     void (*kill_worker)(void *context, unsigned worker, uint32_t generation, const char *reason);
     void *kill_context;
 };
 
 /* Takes over mailboxes as a predecessor left them: jobs that nobody waits for are recalled or, if running, killed.
  * ST_OK: *ret_pool is the caller's. ST_NO_MEMORY: untouched. */
-enum status process_pool_create(const struct process_pool_config *config, struct process_pool **ret_pool) NONNULL MUST_CHECK;
+enum status process_pool_create(const struct process_pool_config *config, struct process_pool **ret_pool)
+    NONNULL MUST_CHECK;
 /* No job may be left (cancel them). NULL is a no-op. */
 void process_pool_free(struct process_pool *pool);
 
-/* Never blocks. ST_OK: the pool owns job until on_done. ST_QUEUE_FULL: refused; still the caller's and on_done will not run. */
+/* Never blocks. ST_OK: the pool owns job until on_done. ST_QUEUE_FULL: refused; still the caller's and on_done will not
+ * run. */
 enum status process_pool_submit(struct process_pool *pool, struct job *job) NONNULL MUST_CHECK;
 
-/* Ends the job with `why` unless it is already done: taken out of the queue, recalled from a mailbox or, if running, its worker is
- * killed and replaced. on_done comes with the next process_pool_collect() of its loop. Call it on the job's loop. */
+/* Ends the job with `why` unless it is already done: taken out of the queue, recalled from a mailbox or, if running,
+ * its worker is killed and replaced. on_done comes with the next process_pool_collect() of its loop. Call it on the
+ * job's loop. */
 void process_pool_cancel(struct process_pool *pool, struct job *job, enum status why) NONNULL;
 
-/* Completes what is done for `loop` and fills the mailboxes again. To be called when the loop's bell rang and before it sleeps. */
+/* Completes what is done for `loop` and fills the mailboxes again. To be called when the loop's bell rang and before it
+ * sleeps. */
 void process_pool_collect(struct process_pool *pool, unsigned loop) NONNULL;
 /* True if process_pool_collect() would find something. To be asked between lying down and sleeping. */
 bool process_pool_has_news(struct process_pool *pool, unsigned loop) NONNULL;
 
-/* Looks after workers that do not take the job they were given (stopped, or starved), or take long over one: call it at or after process_pool_next_tick(). */
+/* Looks after workers that do not take the job they were given (stopped, or starved), or take long over one: call it at
+ * or after process_pool_next_tick(). */
 void process_pool_tick(struct process_pool *pool, uint64_t now_ns) NONNULL;
 uint64_t process_pool_next_tick(struct process_pool *pool) NONNULL; /* CLOCK_NEVER: nothing to look after */
 
@@ -72,7 +78,7 @@ const char *worker_state_name(enum worker_state state);
 struct worker_info {
     pid_t pid; /* 0 while dead */
     enum worker_state state;
-    uint32_t generation; /* 1 for the first */
+    uint32_t generation;  /* 1 for the first */
     unsigned jobs_posted; /* in its mailbox now */
     uint64_t jobs_done;   /* since the front end started */
     int task;             /* running, -1 if none or unknown */
@@ -87,7 +93,7 @@ struct process_pool_stats {
     unsigned running;
     uint64_t submitted, refused, completed, requeued, crashes, kills, stolen;
     uint64_t ended_by_status[STATUS_COUNT]; /* jobs */
-    uint64_t mean_wall_ns;           /* moving average of finished jobs */
+    uint64_t mean_wall_ns;                  /* moving average of finished jobs */
 };
 void process_pool_get_stats(struct process_pool *pool, struct process_pool_stats *ret_stats) NONNULL;
 /* Fills up to `count` entries, returns how many workers there are. */

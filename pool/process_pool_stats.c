@@ -1,16 +1,23 @@
-/* What the pool tells about itself: read under its lock, and from the words of the slots, so a figure is at most one instant old. */
+/* What the pool tells about itself: read under its lock, and from the words of the slots, so a figure is at most one
+ * instant old. */
 #include "base/clock.h"
 #include "pool/process_pool_internal.h"
 
 const char *worker_state_name(enum worker_state state)
 {
     switch (state) {
-    case WORKER_DEAD: return "dead";
-    case WORKER_STARTING: return "starting";
-    case WORKER_IDLE: return "idle";
-    case WORKER_BUSY: return "busy";
-    case WORKER_UNRESPONSIVE: return "unresponsive";
-    case WORKER_DOOMED: return "doomed";
+    case WORKER_DEAD:
+        return "dead";
+    case WORKER_STARTING:
+        return "starting";
+    case WORKER_IDLE:
+        return "idle";
+    case WORKER_BUSY:
+        return "busy";
+    case WORKER_UNRESPONSIVE:
+        return "unresponsive";
+    case WORKER_DOOMED:
+        return "doomed";
     }
     return "unknown";
 }
@@ -68,13 +75,14 @@ unsigned process_pool_get_workers(struct process_pool *pool, struct worker_info 
         int slot = running_slot(worker);
         const struct job *job = slot >= 0 ? worker->jobs[slot] : NULL;
         uint64_t started_ns = slot >= 0 ? worker->mailbox->slots[slot].result.started_ns : now_ns;
-        ret_workers[i] = (struct worker_info){ .pid = worker->pid,
-                                               .state = state_of(worker),
-                                               .generation = worker->generation,
-                                               .jobs_posted = worker->used,
-                                               .jobs_done = worker->jobs_done,
-                                               .task = job != NULL ? (int)job->task : -1,
-                                               .running_ns = job != NULL && now_ns > started_ns ? now_ns - started_ns : 0 };
+        ret_workers[i] =
+            (struct worker_info){ .pid = worker->pid,
+                                  .state = state_of(worker),
+                                  .generation = worker->generation,
+                                  .jobs_posted = worker->used,
+                                  .jobs_done = worker->jobs_done,
+                                  .task = job != NULL ? (int)job->task : -1,
+                                  .running_ns = job != NULL && now_ns > started_ns ? now_ns - started_ns : 0 };
     }
     pthread_mutex_unlock(&pool->lock);
     return pool->config.workers;

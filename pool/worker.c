@@ -1,9 +1,10 @@
-/* A worker is the supervisor's warm image in a loop: claim a slot, run it, publish the result, ring. It shares nothing but its mailbox and its
- * spill file, reads the bells, and writes to the eventfds. Before its first job it gives up everything else.
+/* A worker is the supervisor's warm image in a loop: claim a slot, run it, publish the result, ring. It shares nothing
+ * but its mailbox and its spill file, reads the bells, and writes to the eventfds. Before its first job it gives up
+ * everything else.
  *
- * Args are checked and parsed here, not in the front end: a malformed or hostile body costs the worker that would have run it.
- * The result is built in private memory and copied out at the end; the results of a chunk's items are copied out one by one, so that those that
- * were finished survive the worker's death. */
+ * Args are checked and parsed here, not in the front end: a malformed or hostile body costs the worker that would have
+ * run it. The result is built in private memory and copied out at the end; the results of a chunk's items are copied
+ * out one by one, so that those that were finished survive the worker's death. */
 #include "pool/worker.h"
 
 #include <dirent.h>
@@ -34,7 +35,8 @@ struct request_view {
     char *copy;          /* of a spilled request, else NULL */
 };
 
-static bool open_request(const struct spill *spill, const struct slot *slot, unsigned index, struct request_view *ret_view)
+static bool open_request(const struct spill *spill, const struct slot *slot, unsigned index,
+                         struct request_view *ret_view)
 {
     const struct slot_request *request = &slot->request;
     size_t total = (size_t)request->args_len + request->payload_len;
@@ -48,7 +50,9 @@ static bool open_request(const struct spill *spill, const struct slot *slot, uns
         }
         bytes = copy;
     }
-    *ret_view = (struct request_view){ .args = bytes, .payload = request->has_payload ? bytes + request->args_len : NULL, .copy = copy };
+    *ret_view = (struct request_view){ .args = bytes,
+                                       .payload = request->has_payload ? bytes + request->args_len : NULL,
+                                       .copy = copy };
     return true;
 }
 
@@ -59,9 +63,10 @@ static void set_detail(struct slot_result *result, const char *text)
     result->detail[len] = '\0';
 }
 
-/* Parses one set of args and runs the task on it. On failure `out` holds the array of problems (bad args) or nothing. */
-static enum status run_one(const struct slot_request *request, const char *args, size_t args_len, const struct request_view *view,
-                           struct buf *out, const char **ret_detail)
+/* Parses one set of args and runs the task on it. On failure `out` holds the array of problems (bad args) or nothing.
+ */
+static enum status run_one(const struct slot_request *request, const char *args, size_t args_len,
+                           const struct request_view *view, struct buf *out, const char **ret_detail)
 {
     const struct task *task = task_table[request->task];
     struct task_input input = { .payload = view->payload, .payload_len = request->payload_len };
@@ -69,7 +74,8 @@ static enum status run_one(const struct slot_request *request, const char *args,
     size_t result_max = out->max;
     if (out->max < PROBLEMS_MAX_BYTES) /* what is wrong with the args is told whatever a result may be */
         out->max = PROBLEMS_MAX_BYTES;
-    enum status status = task_parse_args(task, request->form, args, args_len, request->has_payload, &input, &storage, out);
+    enum status status =
+        task_parse_args(task, request->form, args, args_len, request->has_payload, &input, &storage, out);
     out->max = result_max;
     if (status != ST_OK)
         return status;
@@ -78,8 +84,10 @@ static enum status run_one(const struct slot_request *request, const char *args,
     return status == ST_OK && out->failed ? ST_RESULT_TOO_LARGE : status;
 }
 
-/* Puts `len` bytes behind the `at` bytes of result that are there already; what outgrows the slot moves to the spill file. */
-static bool put_result(struct slot *slot, unsigned index, const struct spill *spill, uint64_t at, const char *bytes, size_t len)
+/* Puts `len` bytes behind the `at` bytes of result that are there already; what outgrows the slot moves to the spill
+ * file. */
+static bool put_result(struct slot *slot, unsigned index, const struct spill *spill, uint64_t at, const char *bytes,
+                       size_t len)
 {
     struct slot_result *result = &slot->result;
     bool is_spilled = atomic_load_explicit(&result->is_spilled, memory_order_relaxed) != 0;
@@ -96,7 +104,8 @@ static bool put_result(struct slot *slot, unsigned index, const struct spill *sp
     return true;
 }
 
-static enum status run_single(struct slot *slot, unsigned index, const struct spill *spill, const struct request_view *view)
+static enum status run_single(struct slot *slot, unsigned index, const struct spill *spill,
+                              const struct request_view *view)
 {
     struct buf out = BUF_INIT(slot->request.result_max);
     const char *detail = "";
@@ -128,7 +137,8 @@ static void render_item_error(struct buf *item, enum status status, const char *
 }
 
 /* A chunk of a map: each item stands alone; the chunk fails only if its array is not what the front end promised. */
-static enum status run_chunk(struct slot *slot, unsigned index, const struct spill *spill, const struct request_view *view)
+static enum status run_chunk(struct slot *slot, unsigned index, const struct spill *spill,
+                             const struct request_view *view)
 {
     struct slot_request *request = &slot->request;
     struct buf item = BUF_INIT(request->result_max + ITEM_EXTRA_BYTES);
@@ -138,7 +148,8 @@ static enum status run_chunk(struct slot *slot, unsigned index, const struct spi
     size_t cursor = 0;
     struct json_slice args;
     enum status status = ST_OK;
-    while (status == ST_OK && items < request->items && json_next_element(view->args, request->args_len, &cursor, &args)) {
+    while (status == ST_OK && items < request->items &&
+           json_next_element(view->args, request->args_len, &cursor, &args)) {
         const char *detail = "";
         buf_clear(&item);
         buf_clear(&value);
@@ -202,7 +213,8 @@ void worker_run_slot(struct mailbox *mailbox, const struct spill *spill, unsigne
         status = ST_NO_MEMORY;
     } else {
         atomic_store_explicit(&result->is_started, 1, memory_order_release);
-        status = slot->request.items == 0 ? run_single(slot, index, spill, &view) : run_chunk(slot, index, spill, &view);
+        status =
+            slot->request.items == 0 ? run_single(slot, index, spill, &view) : run_chunk(slot, index, spill, &view);
         free(view.copy);
     }
     result->status = status;
@@ -212,11 +224,13 @@ void worker_run_slot(struct mailbox *mailbox, const struct spill *spill, unsigne
     cpu_before_ns = cpu_ns;
 }
 
-/* ---- the process --------------------------------------------------------------------------------------------------- */
+/* ---- the process ---------------------------------------------------------------------------------------------------
+ */
 
 static void reset_signals(void)
 {
-    /* The supervisor decides when a worker ends; a signal sent to the whole group (systemd, a terminal) must not cut a job short. */
+    /* The supervisor decides when a worker ends; a signal sent to the whole group (systemd, a terminal) must not cut a
+     * job short. */
     static const int ignored[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGTSTP, SIGTTIN, SIGTTOU };
     for (int sig = 1; sig < NSIG; sig++)
         signal(sig, SIG_DFL);

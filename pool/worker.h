@@ -11,7 +11,7 @@
 struct worker_config {
     unsigned index;
     uint32_t generation;
-    pid_t supervisor;          /* the worker ends when it is gone */
+    pid_t supervisor; /* the worker ends when it is gone */
     struct mailbox *mailbox;
     struct spill spill;
     unsigned loops;
@@ -20,8 +20,8 @@ struct worker_config {
     int niceness;              /* 0..19, added to the inherited one */
 };
 
-/* To be called in a freshly forked, single-threaded child: drops what the worker must not have (signals' dispositions, descriptors,
- * privileges), then runs jobs until it is killed. Never returns. */
+/* To be called in a freshly forked, single-threaded child: drops what the worker must not have (signals' dispositions,
+ * descriptors, privileges), then runs jobs until it is killed. Never returns. */
 NORETURN void worker_main(const struct worker_config *config) NONNULL;
 
 /* Runs one claimed slot and leaves its result in the mailbox, without finishing it (for tests and worker_main). */

@@ -68,7 +68,8 @@ enum status worker_entry_take_result(const struct worker_entry *worker, unsigned
         worker_entry_keep_progress(worker, slot, job);
     else if (!copy_result(worker, slot, job, length))
         return ST_WORKER_PROTOCOL;
-    return job->items > 0 && status == ST_OK && job->items_done != job->items ? ST_WORKER_PROTOCOL : (enum status)status;
+    return job->items > 0 && status == ST_OK && job->items_done != job->items ? ST_WORKER_PROTOCOL
+                                                                              : (enum status)status;
 }
 
 bool worker_entry_note_attempt(const struct worker_entry *worker, unsigned slot, struct job *job)
@@ -108,7 +109,8 @@ bool worker_entry_fill_request(struct worker_entry *worker, unsigned slot, const
     atomic_store_explicit(&to->result.is_spilled, 0, memory_order_relaxed);
     if (is_spilled)
         return (job->args_len == 0 || spill_write_request(&worker->spill, slot, 0, job->args, job->args_len)) &&
-               (job->payload_len == 0 || spill_write_request(&worker->spill, slot, job->args_len, job->payload, job->payload_len));
+               (job->payload_len == 0 ||
+                spill_write_request(&worker->spill, slot, job->args_len, job->payload, job->payload_len));
     if (job->args_len > 0)
         memcpy(to->request_bytes, job->args, job->args_len);
     if (job->payload_len > 0)

@@ -19,21 +19,21 @@ struct worker_entry {
     struct spill spill;
     struct job *jobs[MAILBOX_SLOTS]; /* of slots in use; NULL for one whose job has ended already */
     bool in_use[MAILBOX_SLOTS];
-    bool is_spilled[MAILBOX_SLOTS];  /* the request is; the slot says so too, but a worker can write there */
-    unsigned used;                   /* slots in use */
+    bool is_spilled[MAILBOX_SLOTS]; /* the request is; the slot says so too, but a worker can write there */
+    unsigned used;                  /* slots in use */
     uint32_t generation;
     pid_t pid;
     bool is_alive, is_doomed, is_suspect;
-    bool is_long; /* its running job takes long: nothing is posted behind it */
+    bool is_long;            /* its running job takes long: nothing is posted behind it */
     const char *doom_reason; /* static text */
-    uint64_t suspect_ns; /* since when */
-    uint64_t posted_ns;  /* since when it has jobs of which it should claim one */
+    uint64_t suspect_ns;     /* since when */
+    uint64_t posted_ns;      /* since when it has jobs of which it should claim one */
     uint32_t seen_done;
     uint64_t jobs_done;
 };
 
-/* Takes over a mailbox as a predecessor left it: READY jobs are recalled and results dropped, since their clients are gone; a slot that is
- * RUNNING stays in use without a job. */
+/* Takes over a mailbox as a predecessor left it: READY jobs are recalled and results dropped, since their clients are
+ * gone; a slot that is RUNNING stays in use without a job. */
 void worker_entry_attach(struct worker_entry *worker) NONNULL;
 
 /* True: alive, started, and neither doomed nor suspect. */
@@ -46,7 +46,8 @@ int worker_entry_newest_slot(const struct worker_entry *worker) NONNULL;
 bool worker_entry_is_of_successor(struct slot_word word, uint32_t generation);
 
 /* Writes the job into a FREE slot. False: no memory in the spill file. */
-bool worker_entry_fill_request(struct worker_entry *worker, unsigned slot, const struct job *job, size_t result_max) NONNULL MUST_CHECK;
+bool worker_entry_fill_request(struct worker_entry *worker, unsigned slot, const struct job *job, size_t result_max)
+    NONNULL MUST_CHECK;
 /* Forgets the slot's job and gives spilled bytes back; the word is the caller's business. */
 void worker_entry_free_slot(struct worker_entry *worker, unsigned slot) NONNULL;
 

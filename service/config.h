@@ -1,7 +1,7 @@
 /* config: every option of the program, from one table.
  *
- * A row gives the flag, the TWINPOOL_… environment variable, the key in the INI file, the kind, range and default, and the
- * help text; --help, --print-config, docs/configuration.md and the validation come from it. Precedence: flag over
+ * A row gives the flag, the TWINPOOL_… environment variable, the key in the INI file, the kind, range and default, and
+ * the help text; --help, --print-config, docs/configuration.md and the validation come from it. Precedence: flag over
  * environment over file over default. A typo or a value out of range is an error that names it. */
 #ifndef TWINPOOL_SERVICE_CONFIG_H
 #define TWINPOOL_SERVICE_CONFIG_H
@@ -19,27 +19,27 @@ enum { CONFIG_TEXT_MAX = 1024 };
 
 struct config {
     /* front end */
-    char listen[128];            /* ADDR:PORT or [ADDR6]:PORT, numeric; port 0 picks one */
-    unsigned loops;              /* event loops, 1..64 */
-    unsigned max_connections;    /* clients at once */
-    unsigned max_header_bytes;   /* request line and header fields together */
-    unsigned max_url_bytes;      /* request target */
-    size_t max_body_bytes;       /* request body */
-    uint32_t header_timeout_ms;  /* from a request's first byte (or the connection) to the end of its header */
-    uint32_t body_timeout_ms;    /* from there to the end of its body */
-    uint32_t response_timeout_ms;/* from the answer being ready to its last byte sent */
-    uint32_t idle_timeout_ms;    /* keep-alive connection without a request */
-    uint32_t drain_delay_ms;     /* after SIGTERM: readiness is 503, work is still accepted */
-    uint32_t grace_ms;           /* after SIGTERM: time for work in flight */
+    char listen[128];             /* ADDR:PORT or [ADDR6]:PORT, numeric; port 0 picks one */
+    unsigned loops;               /* event loops, 1..64 */
+    unsigned max_connections;     /* clients at once */
+    unsigned max_header_bytes;    /* request line and header fields together */
+    unsigned max_url_bytes;       /* request target */
+    size_t max_body_bytes;        /* request body */
+    uint32_t header_timeout_ms;   /* from a request's first byte (or the connection) to the end of its header */
+    uint32_t body_timeout_ms;     /* from there to the end of its body */
+    uint32_t response_timeout_ms; /* from the answer being ready to its last byte sent */
+    uint32_t idle_timeout_ms;     /* keep-alive connection without a request */
+    uint32_t drain_delay_ms;      /* after SIGTERM: readiness is 503, work is still accepted */
+    uint32_t grace_ms;            /* after SIGTERM: time for work in flight */
     /* compute pool */
     unsigned workers;            /* 0: online CPUs within the cgroup's quota */
     unsigned queue_max;          /* jobs waiting; 0: 16 per worker */
     size_t queue_max_bytes;      /* bytes of their bodies */
     uint32_t compute_timeout_ms; /* default deadline, queue time included */
     uint32_t compute_timeout_max_ms;
-    size_t max_result_bytes;     /* of one job */
+    size_t max_result_bytes; /* of one job */
     unsigned map_max_items;
-    int worker_nice;             /* 0..19 */
+    int worker_nice; /* 0..19 */
     /* fetch pool */
     unsigned io_threads;
     char fetch_allow[CONFIG_TEXT_MAX]; /* CIDRs */
@@ -47,12 +47,12 @@ struct config {
     uint32_t fetch_timeout_ms;
     uint32_t fetch_timeout_max_ms;
     uint32_t fetch_connect_timeout_ms;
-    unsigned fetch_per_host;     /* 0: no limit */
-    unsigned fetch_max_urls;     /* of one call */
+    unsigned fetch_per_host; /* 0: no limit */
+    unsigned fetch_max_urls; /* of one call */
     unsigned fetch_inflight_max;
-    unsigned fetch_queue_max;    /* URLs */
-    size_t fetch_max_body_bytes; /* default and maximum of max_body_bytes */
-    size_t fetch_max_total_bytes;/* of one call */
+    unsigned fetch_queue_max;     /* URLs */
+    size_t fetch_max_body_bytes;  /* default and maximum of max_body_bytes */
+    size_t fetch_max_total_bytes; /* of one call */
     unsigned fetch_max_redirects;
     /* logging */
     enum log_format log_format;
@@ -61,11 +61,11 @@ struct config {
 
 enum config_action {
     CONFIG_SERVE,
-    CONFIG_HELP,         /* --help */
-    CONFIG_VERSION,      /* --version */
-    CONFIG_PRINT,        /* --print-config */
-    CONFIG_HEALTHCHECK,  /* `twinpool healthcheck` */
-    CONFIG_DOCS          /* `twinpool docs`: docs/configuration.md on stdout */
+    CONFIG_HELP,        /* --help */
+    CONFIG_VERSION,     /* --version */
+    CONFIG_PRINT,       /* --print-config */
+    CONFIG_HEALTHCHECK, /* `twinpool healthcheck` */
+    CONFIG_DOCS         /* `twinpool docs`: docs/configuration.md on stdout */
 };
 
 /* Reads everything. True: *ret_config is valid and complete. False: a message for people was written to `errors`

@@ -1,10 +1,12 @@
-/* The seam: libmicrohttpd has no hook for the bytes it reads, but it reads them with recv(), and a program's own definition of a function takes
- * precedence over a library's. recv() below is that definition. On a loop's thread, for a socket in the table, the bytes go through the guard;
- * for everything else (libcurl, the C library) it is the plain system call. If a future libmicrohttpd used another call, requests
- * would arrive that the guard has not seen: request.c compares the counts and refuses them.
+/* The seam: libmicrohttpd has no hook for the bytes it reads, but it reads them with recv(), and a program's own
+ * definition of a function takes precedence over a library's. recv() below is that definition. On a loop's thread, for
+ * a socket in the table, the bytes go through the guard; for everything else (libcurl, the C library) it is the plain
+ * system call. If a future libmicrohttpd used another call, requests would arrive that the guard has not seen:
+ * request.c compares the counts and refuses them.
  *
- * The table is indexed by descriptor. An entry is set before libmicrohttpd gets the connection and cleared before it closes it, both on the
- * loop's thread, so a descriptor number that is reused by another loop always finds a fresh entry. */
+ * The table is indexed by descriptor. An entry is set before libmicrohttpd gets the connection and cleared before it
+ * closes it, both on the loop's thread, so a descriptor number that is reused by another loop always finds a fresh
+ * entry. */
 #include "service/connection.h"
 
 #include <errno.h>
@@ -53,7 +55,8 @@ void connections_teardown(void)
 
 void connections_bind_thread(struct loop *loop) { current_loop = loop; }
 
-/* ---- refusing ------------------------------------------------------------------------------------------------------ */
+/* ---- refusing ------------------------------------------------------------------------------------------------------
+ */
 
 static void answer_and_close(struct loop *loop, int fd, enum status status, const char *detail)
 {
@@ -85,7 +88,8 @@ void connection_refuse(struct connection *connection, enum status status, const 
     MHD_set_connection_option(connection->mhd, MHD_CONNECTION_OPTION_TIMEOUT, 1u);
 }
 
-/* ---- the bytes ---------------------------------------------------------------------------------------------------- */
+/* ---- the bytes ----------------------------------------------------------------------------------------------------
+ */
 
 /* The guard saw a violation in bytes of which the first `good` may still be passed on. */
 static ssize_t stop_reading(struct connection *connection, size_t good)
@@ -106,8 +110,9 @@ static ssize_t receive(struct connection *connection, void *buffer, size_t len, 
         errno = connection->is_refused ? ECONNRESET : EAGAIN;
         return -1;
     }
-    /* With other connections open, libmicrohttpd reads after a resume before it sends. What it would find then (the end, or bytes that the
-     * guard refuses) would take the place of an answer that is ready. Reading waits until that was sent. */
+    /* With other connections open, libmicrohttpd reads after a resume before it sends. What it would find then (the
+     * end, or bytes that the guard refuses) would take the place of an answer that is ready. Reading waits until that
+     * was sent. */
     if (connection->request != NULL && connection->request->phase != REQUEST_RECEIVING) {
         errno = EAGAIN;
         return -1;
@@ -136,16 +141,19 @@ ssize_t recv(int fd, void *buffer, size_t len, int flags)
     return syscall(SYS_recvfrom, fd, buffer, len, flags, NULL, NULL);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------------------------- */
+/* ---- life ----------------------------------------------------------------------------------------------------------
+ */
 
 static void hang_up_due(struct timer *timer)
 {
-    struct connection *connection = (struct connection *)(void *)((char *)timer - offsetof(struct connection, hang_up_timer));
+    struct connection *connection =
+        (struct connection *)(void *)((char *)timer - offsetof(struct connection, hang_up_timer));
     if (connection->request != NULL)
         request_give_up(connection->request, ST_CANCELLED);
 }
 
-/* A FIN alone may come from a client that has said all it will say and still reads (nc -N): work that is about to finish may do so. */
+/* A FIN alone may come from a client that has said all it will say and still reads (nc -N): work that is about to
+ * finish may do so. */
 void connection_give_up_request(struct connection *connection, bool at_once)
 {
     uint64_t due_ns = connection->loop->now_ns + (at_once ? 0 : HANG_UP_GRACE_MS * NS_PER_MS);
@@ -240,7 +248,9 @@ void connections_accept(struct loop *loop)
                 static struct log_limit limit;
                 uint32_t suppressed;
                 if (log_limit_pass(&limit, 1, &suppressed))
-                    log_event(LOG_ERROR, "accept_failed", LOG_STR("error", strerrordesc_np(errno)), LOG_INT("suppressed", suppressed));
+                    log_event(LOG_ERROR, "accept_failed", LOG_STR("error", strerrordesc_np(errno)),
+                              LOG_INT("suppressed", suppressed));
+                loop_pause_accepting(loop);
             }
             loop->must_accept = false;
             return;
@@ -257,7 +267,8 @@ void connections_accept(struct loop *loop)
     }
 }
 
-/* ---- between requests ------------------------------------------------------------------------------------------------ */
+/* ---- between requests
+ * ------------------------------------------------------------------------------------------------ */
 
 void connection_request_completed(struct connection *connection)
 {
@@ -284,14 +295,18 @@ void connections_refuse_pending(struct loop *loop)
     }
 }
 
-/* ---- deadlines --------------------------------------------------------------------------------------------------------- */
+/* ---- deadlines
+ * --------------------------------------------------------------------------------------------------------- */
 
-static bool is_past(uint64_t now_ns, uint64_t since_ns, uint32_t limit_ms) { return now_ns > since_ns && now_ns - since_ns > limit_ms * NS_PER_MS; }
+static bool is_past(uint64_t now_ns, uint64_t since_ns, uint32_t limit_ms)
+{
+    return now_ns > since_ns && now_ns - since_ns > limit_ms * NS_PER_MS;
+}
 
 static void drop(struct connection *connection) { shutdown(connection->fd, SHUT_RDWR); }
 
-/* The client will send no more, and all that it sent was read: no further request can come, an incomplete one stays incomplete. libmicrohttpd itself
- * does not notice if the FIN came together with the last bytes. */
+/* The client will send no more, and all that it sent was read: no further request can come, an incomplete one stays
+ * incomplete. libmicrohttpd itself does not notice if the FIN came together with the last bytes. */
 static bool is_at_end(const struct connection *connection)
 {
     int unread = 0;

@@ -1,8 +1,8 @@
 /* connection: one client's socket, from accept() to close.
  *
- * The loop accepts; libmicrohttpd parses and answers. Between the two stands http_guard: libmicrohttpd calls recv(), and this program
- * defines recv() (connection.c), so that every byte passes the guard first. What the guard refuses libmicrohttpd never sees: the connection is
- * answered and closed here. */
+ * The loop accepts; libmicrohttpd parses and answers. Between the two stands http_guard: libmicrohttpd calls recv(),
+ * and this program defines recv() (connection.c), so that every byte passes the guard first. What the guard refuses
+ * libmicrohttpd never sees: the connection is answered and closed here. */
 #ifndef TWINPOOL_SERVICE_CONNECTION_H
 #define TWINPOOL_SERVICE_CONNECTION_H
 
@@ -20,17 +20,17 @@ struct connection {
     struct loop *loop;
     struct MHD_Connection *mhd;
     struct connection *next, *previous, *next_refusal;
-    struct request *request;     /* being received, worked on or answered; NULL between requests */
+    struct request *request; /* being received, worked on or answered; NULL between requests */
     struct http_guard guard;
     int fd;
-    struct timer hang_up_timer;  /* from the client's FIN to giving up its request */
-    bool is_hung_up;             /* the client sent FIN or RST */
-    bool is_refused;             /* it was answered here; libmicrohttpd gets ECONNRESET */
-    bool is_refusal_pending;     /* it will be, once the good requests before the bad one are answered */
+    struct timer hang_up_timer; /* from the client's FIN to giving up its request */
+    bool is_hung_up;            /* the client sent FIN or RST */
+    bool is_refused;            /* it was answered here; libmicrohttpd gets ECONNRESET */
+    bool is_refusal_pending;    /* it will be, once the good requests before the bad one are answered */
     uint64_t requests_completed;
-    uint64_t idle_since_ns;      /* accepted, or the last answer was sent */
-    uint64_t head_since_ns;      /* first byte of the header being received */
-    uint64_t body_since_ns;      /* its end */
+    uint64_t idle_since_ns; /* accepted, or the last answer was sent */
+    uint64_t head_since_ns; /* first byte of the header being received */
+    uint64_t body_since_ns; /* its end */
 };
 
 /* Once per process, before the first loop. False: no memory. */

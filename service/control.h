@@ -1,7 +1,7 @@
 /* control: the messages between the supervisor and the front end.
  *
- * One SOCK_SEQPACKET socket pair per front end process, fixed-size messages, non-blocking on both sides. End of file means that the
- * other side is gone. */
+ * One SOCK_SEQPACKET socket pair per front end process, fixed-size messages, non-blocking on both sides. End of file
+ * means that the other side is gone. */
 #ifndef TWINPOOL_SERVICE_CONTROL_H
 #define TWINPOOL_SERVICE_CONTROL_H
 
@@ -18,8 +18,8 @@ enum control_type {
     CONTROL_DRAIN,          /* finish what is in flight, then exit 0 */
     CONTROL_STOP,           /* give up what is in flight, answer every client, exit 0 */
     /* front end to supervisor */
-    CONTROL_SERVING,        /* the loops run */
-    CONTROL_KILL_WORKER     /* worker, generation, reason */
+    CONTROL_SERVING,    /* the loops run */
+    CONTROL_KILL_WORKER /* worker, generation, reason */
 };
 
 struct control_message {

@@ -1,6 +1,6 @@
-/* Loop 0 runs on the main thread and also hears the supervisor; further loops and the I/O pool have threads of their own. Everything is created before the
- * first loop turns and freed after the last has ended, so that leak checkers mean something; only if a request could not be ended in time
- * does the process leave without tidying up. */
+/* Loop 0 runs on the main thread and also hears the supervisor; further loops and the I/O pool have threads of their
+ * own. Everything is created before the first loop turns and freed after the last has ended, so that leak checkers mean
+ * something; only if a request could not be ended in time does the process leave without tidying up. */
 #include "service/frontend.h"
 
 #include <curl/curl.h>
@@ -24,7 +24,11 @@
 #include "service/loop.h"
 #include "service/version.h"
 
-enum { QUEUE_PER_WORKER = 16, QUEUE_MIN = 64, OWN_DESCRIPTORS = 64 /* epoll, eventfds, sockets of ours, libraries' files */ };
+enum {
+    QUEUE_PER_WORKER = 16,
+    QUEUE_MIN = 64,
+    OWN_DESCRIPTORS = 64 /* epoll, eventfds, sockets of ours, libraries' files */
+};
 
 struct frontend {
     struct server server; /* first: app is its first member */
@@ -35,7 +39,8 @@ struct frontend {
     unsigned inflight_max; /* transfers at once */
 };
 
-/* ---- the supervisor's messages -------------------------------------------------------------------------------------------- */
+/* ---- the supervisor's messages
+ * -------------------------------------------------------------------------------------------- */
 
 static void kill_worker(void *context, unsigned worker, uint32_t generation, const char *reason)
 {
@@ -68,7 +73,8 @@ static void on_control(struct watch *watch, uint32_t events)
         _exit(1);
 }
 
-/* Every client and every transfer needs a descriptor. If the limit does not allow what was configured, both get less, and the log says so. */
+/* Every client and every transfer needs a descriptor. If the limit does not allow what was configured, both get less,
+ * and the log says so. */
 static void budget_descriptors(struct frontend *frontend)
 {
     const struct config *config = frontend->given->config;
@@ -85,16 +91,21 @@ static void budget_descriptors(struct frontend *frontend)
         return;
     server->max_connections = (unsigned)(config->max_connections * available / wanted) + 1;
     frontend->inflight_max = (unsigned)(config->fetch_inflight_max * available / wanted) + 1;
-    log_event(LOG_WARNING, "descriptor_limit", LOG_INT("limit", limit.rlim_cur), LOG_INT("max_connections", server->max_connections),
+    log_event(LOG_WARNING, "descriptor_limit", LOG_INT("limit", limit.rlim_cur),
+              LOG_INT("max_connections", server->max_connections),
               LOG_INT("fetch_inflight_max", frontend->inflight_max));
 }
 
-/* ---- creating -------------------------------------------------------------------------------------------------------------- */
+/* ---- creating
+ * -------------------------------------------------------------------------------------------------------------- */
 
 static void get_server_stats(const struct app *app, struct server_stats *ret_stats)
 {
-    static const char *const names[] = { [LIFECYCLE_RUNNING] = "running",   [LIFECYCLE_LEAVING] = "draining",  [LIFECYCLE_DRAINING] = "draining",
-                                         [LIFECYCLE_STOPPING] = "stopping", [LIFECYCLE_STOPPED] = "stopping" };
+    static const char *const names[] = { [LIFECYCLE_RUNNING] = "running",
+                                         [LIFECYCLE_LEAVING] = "draining",
+                                         [LIFECYCLE_DRAINING] = "draining",
+                                         [LIFECYCLE_STOPPING] = "stopping",
+                                         [LIFECYCLE_STOPPED] = "stopping" };
     const struct server *server = (const struct server *)(const void *)app;
     enum lifecycle phase = server_lifecycle(server);
     *ret_stats = (struct server_stats){
@@ -143,7 +154,9 @@ static bool create_process_pool(struct frontend *frontend)
         .loops = shared->loops,
         .bells = shared->bells,
         .event_fds = shared->event_fds,
-        .queue_max = config->queue_max > 0 ? config->queue_max : by_workers > QUEUE_MIN ? by_workers : QUEUE_MIN,
+        .queue_max = config->queue_max > 0    ? config->queue_max
+                     : by_workers > QUEUE_MIN ? by_workers
+                                              : QUEUE_MIN,
         .queue_max_bytes = config->queue_max_bytes,
         .result_max = config->max_result_bytes,
         .kill_worker = kill_worker,
@@ -153,7 +166,8 @@ static bool create_process_pool(struct frontend *frontend)
         return false;
     for (unsigned i = 0; i < shared->workers; i++)
         if (frontend->given->workers[i].pid != 0)
-            process_pool_worker_started(frontend->server.app.process_pool, i, frontend->given->workers[i].generation, frontend->given->workers[i].pid);
+            process_pool_worker_started(frontend->server.app.process_pool, i, frontend->given->workers[i].generation,
+                                        frontend->given->workers[i].pid);
     return true;
 }
 
@@ -174,7 +188,8 @@ static bool create_io_pool(struct frontend *frontend)
         .connect_timeout_ms = config->fetch_connect_timeout_ms,
         .user_agent = "twinpool/" TWINPOOL_VERSION,
     };
-    return curl_global_init(CURL_GLOBAL_ALL) == CURLE_OK && io_pool_create(&pool_config, &frontend->server.app.io_pool) == ST_OK;
+    return curl_global_init(CURL_GLOBAL_ALL) == CURLE_OK &&
+           io_pool_create(&pool_config, &frontend->server.app.io_pool) == ST_OK;
 }
 
 static bool create_loops(struct frontend *frontend)
@@ -194,7 +209,8 @@ static bool create_loops(struct frontend *frontend)
     return loop_watch(&frontend->loops[0], frontend->given->control_fd, EPOLLIN, &frontend->control_watch);
 }
 
-/* ---- running ----------------------------------------------------------------------------------------------------------------- */
+/* ---- running
+ * ----------------------------------------------------------------------------------------------------------------- */
 
 static void *run_loop(void *loop)
 {
@@ -255,9 +271,12 @@ int frontend_main(const struct frontend_config *given)
                                                                .header_count = 100,
                                                                .target_bytes = given->config->max_url_bytes };
     fill_limits(given->config, given->shared->workers, &frontend.server.limits);
-    frontend.server.app = (struct app){ .limits = &frontend.server.limits, .get_server_stats = get_server_stats, .started_ns = clock_now_ns() };
+    frontend.server.app = (struct app){ .limits = &frontend.server.limits,
+                                        .get_server_stats = get_server_stats,
+                                        .started_ns = clock_now_ns() };
     budget_descriptors(&frontend);
-    if (!create_process_pool(&frontend) || !create_io_pool(&frontend) || !create_loops(&frontend) || !serve(&frontend)) {
+    if (!create_process_pool(&frontend) || !create_io_pool(&frontend) || !create_loops(&frontend) ||
+        !serve(&frontend)) {
         log_event(LOG_ERROR, "start_failed", LOG_STR("process", "front end"));
         return 1;
     }

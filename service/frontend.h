@@ -1,4 +1,5 @@
-/* frontend: the process that owns the clients' sockets: event loops, both pools' dispatch, deadlines. It runs no user work. */
+/* frontend: the process that owns the clients' sockets: event loops, both pools' dispatch, deadlines. It runs no user
+ * work. */
 #ifndef TWINPOOL_SERVICE_FRONTEND_H
 #define TWINPOOL_SERVICE_FRONTEND_H
 
@@ -21,7 +22,8 @@ struct frontend_config {
     pid_t supervisor;
 };
 
-/* To be called in a freshly forked child. Serves until it is told to drain or stop; returns the exit status of the process. */
+/* To be called in a freshly forked child. Serves until it is told to drain or stop; returns the exit status of the
+ * process. */
 int frontend_main(const struct frontend_config *given) NONNULL;
 
 #endif

@@ -66,10 +66,7 @@ enum http_guard_class {
 
 extern const uint8_t http_guard_class_of[256];
 
-static inline bool is(uint8_t byte, enum http_guard_class class)
-{
-    return (http_guard_class_of[byte] & class) != 0;
-}
+static inline bool is(uint8_t byte, enum http_guard_class class) { return (http_guard_class_of[byte] & class) != 0; }
 
 /* Both set the phase; they differ in what suits the caller's return type. */
 const uint8_t *http_guard_refuse(struct http_guard *guard, enum status status, const char *reason) COLD;

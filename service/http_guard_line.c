@@ -161,10 +161,7 @@ bool http_guard_host_is_complete(const struct http_guard *guard)
     return guard->host_state == HOST_NAME || guard->host_state >= HOST_LITERAL_END;
 }
 
-bool http_guard_host_is_empty(const struct http_guard *guard)
-{
-    return guard->host_state == HOST_FIRST;
-}
+bool http_guard_host_is_empty(const struct http_guard *guard) { return guard->host_state == HOST_FIRST; }
 
 static const uint8_t *read_authority(struct http_guard *guard, const struct http_guard_limits *limits,
                                      const uint8_t *at)
@@ -194,7 +191,10 @@ static const uint8_t *read_target(struct http_guard *guard, const struct http_gu
     if (*at == ' ')
         return end_target(guard, at);
     if (*at != '%' && *at != '&')
-        return http_guard_refuse_byte(guard, *at, *at == '\r' || *at == '\n' ? "no HTTP version behind the request target" : "a byte in the request target that must be percent-encoded");
+        return http_guard_refuse_byte(guard, *at,
+                                      *at == '\r' || *at == '\n'
+                                          ? "no HTTP version behind the request target"
+                                          : "a byte in the request target that must be percent-encoded");
     if (!count_target(guard, limits, 1))
         return NULL;
     if (*at == '%')

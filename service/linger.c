@@ -49,7 +49,10 @@ void linger_start(struct loop *loop, int fd)
         close(fd);
         return;
     }
-    *socket = (struct linger_socket){ .watch.on_event = discard, .loop = loop, .fd = fd, .next = loop->lingering,
+    *socket = (struct linger_socket){ .watch.on_event = discard,
+                                      .loop = loop,
+                                      .fd = fd,
+                                      .next = loop->lingering,
                                       .due_ns = clock_now_ns() + LINGER_MS * NS_PER_MS };
     if (socket->next != NULL)
         socket->next->previous = socket;

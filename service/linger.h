@@ -1,7 +1,7 @@
 /* linger: closes a socket whose peer may still be sending, so that it can read our last answer.
  *
- * close() with unread bytes makes the kernel send RST, which discards what the peer has not read yet. So: FIN first, then read and throw
- * away until the peer closes too, for LINGER_MS at most. */
+ * close() with unread bytes makes the kernel send RST, which discards what the peer has not read yet. So: FIN first,
+ * then read and throw away until the peer closes too, for LINGER_MS at most. */
 #ifndef TWINPOOL_SERVICE_LINGER_H
 #define TWINPOOL_SERVICE_LINGER_H
 

@@ -1,6 +1,7 @@
-/* One turn: what epoll reports, then libmicrohttpd, then what the pools have finished, then timers, then libmicrohttpd again for the connections that were
- * resumed. Before it sleeps, the loop lies down (its bell's epoch becomes odd) and looks for news once more: whoever has news after that sees that it sleeps and
- * writes to its eventfd; before that, nobody needs to. Under load the loop hardly ever sleeps and the workers make no system call to reach it. */
+/* One turn: what epoll reports, then libmicrohttpd, then what the pools have finished, then timers, then libmicrohttpd
+ * again for the connections that were resumed. Before it sleeps, the loop lies down (its bell's epoch becomes odd) and
+ * looks for news once more: whoever has news after that sees that it sleeps and writes to its eventfd; before that,
+ * nobody needs to. Under load the loop hardly ever sleeps and the workers make no system call to reach it. */
 #include "service/loop.h"
 
 #include <errno.h>
@@ -22,18 +23,20 @@
 enum {
     EVENTS_MAX = 128,
     LONGEST_SLEEP_MS = 60000,
-    POOL_ENTRY_BYTES = 72,   /* what libmicrohttpd lists per field, query parameter and cookie */
+    ACCEPT_PAUSE_MS = 100,
+    POOL_ENTRY_BYTES = 72, /* what libmicrohttpd lists per field, query parameter and cookie */
     POOL_REPLY_BYTES = 4096,
     HEAP_LOOK_MS = 5000,
     HEAP_SPARE_BYTES = 32 * 1024 * 1024
 };
 
-#define LOOP_OF(watch, member) ((struct loop *)(void *)((char *)(watch) - offsetof(struct loop, member)))
+#define LOOP_OF(watch, member) ((struct loop *)(void *)((char *)(watch)-offsetof(struct loop, member)))
 
 static void on_listen(struct watch *watch, uint32_t events)
 {
     (void)events;
-    LOOP_OF(watch, listen_watch)->must_accept = true; /* after the batch: accepting may free connections that have events in it */
+    LOOP_OF(watch, listen_watch)->must_accept =
+        true; /* after the batch: accepting may free connections that have events in it */
 }
 
 static void on_daemon(struct watch *watch, uint32_t events)
@@ -63,6 +66,21 @@ bool loop_watch(struct loop *loop, int fd, uint32_t events, struct watch *watch)
     return epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
+static bool watch_listener(struct loop *loop)
+{
+    /* with several loops only one is to wake per connection */
+    uint32_t events = loop->server->loop_count > 1 ? EPOLLIN | EPOLLEXCLUSIVE : EPOLLIN;
+    loop->accept_due_ns = CLOCK_NEVER;
+    return loop_watch(loop, loop->server->listen_fd, events, &loop->listen_watch);
+}
+
+void loop_pause_accepting(struct loop *loop)
+{
+    /* the connection that could not be taken would wake the loop again at once */
+    epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, loop->server->listen_fd, NULL);
+    loop->accept_due_ns = loop->now_ns + ACCEPT_PAUSE_MS * NS_PER_MS;
+}
+
 static void daemon_log(void *cls, const char *format, va_list args)
 {
     char text[256];
@@ -74,8 +92,9 @@ static void daemon_log(void *cls, const char *format, va_list args)
     log_event(LOG_DEBUG, "libmicrohttpd", LOG_STR("message", text));
 }
 
-/* Each daemon is its loop's thread's alone, and the loop runs it after every resume: it needs no wake-up descriptor, which would cost a write and a read per
- * suspended request. 1.0 has a flag for that (and takes new connections at once with it); before, it is the flag of suspend and resume less that of the descriptor. */
+/* Each daemon is its loop's thread's alone, and the loop runs it after every resume: it needs no wake-up descriptor,
+ * which would cost a write and a read per suspended request. 1.0 has a flag for that (and takes new connections at once
+ * with it); before, it is the flag of suspend and resume less that of the descriptor. */
 #if MHD_VERSION >= 0x00097707
 #define SINGLE_THREADED (MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_THREAD_SAFETY)
 #else
@@ -85,32 +104,32 @@ static void daemon_log(void *cls, const char *format, va_list args)
 static struct MHD_Daemon *start_daemon(struct loop *loop)
 {
     const struct config *config = loop->server->config;
-    size_t entries = loop->server->guard_limits.header_count + HTTP_GUARD_QUERY_MAX + HTTP_GUARD_COOKIE_MAX + HTTP_GUARD_TRAILER_MAX;
+    size_t entries =
+        loop->server->guard_limits.header_count + HTTP_GUARD_QUERY_MAX + HTTP_GUARD_COOKIE_MAX + HTTP_GUARD_TRAILER_MAX;
     size_t pool_bytes = (size_t)config->max_header_bytes * 2 + entries * POOL_ENTRY_BYTES + POOL_REPLY_BYTES;
-    return MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG | SINGLE_THREADED, 0, NULL, NULL,
-                            request_handle, loop,
-                            MHD_OPTION_EXTERNAL_LOGGER, daemon_log, NULL, /* first, so that it hears of the others' errors */
-                            MHD_OPTION_NOTIFY_CONNECTION, connection_notify, loop,
-                            MHD_OPTION_NOTIFY_COMPLETED, request_completed, loop,
-                            /* above our own limit, which answers 503 */
-                            MHD_OPTION_CONNECTION_LIMIT, loop->server->max_connections + 64,
-                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool_bytes,
-                            MHD_OPTION_END);
+    return MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG | SINGLE_THREADED, 0, NULL, NULL, request_handle,
+        loop, MHD_OPTION_EXTERNAL_LOGGER, daemon_log, NULL, /* first, so that it hears of the others' errors */
+        MHD_OPTION_NOTIFY_CONNECTION, connection_notify, loop, MHD_OPTION_NOTIFY_COMPLETED, request_completed, loop,
+        /* above our own limit, which answers 503 */
+        MHD_OPTION_CONNECTION_LIMIT, loop->server->max_connections + 64, MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool_bytes,
+        MHD_OPTION_END);
 }
 
 bool loop_open(struct loop *loop, struct server *server, unsigned index, struct bell *bell, int event_fd)
 {
-    *loop = (struct loop){ .server = server, .index = index, .bell = bell, .event_fd = event_fd, .now_ns = clock_now_ns() };
+    *loop =
+        (struct loop){ .server = server, .index = index, .bell = bell, .event_fd = event_fd, .now_ns = clock_now_ns() };
     loop->listen_watch.on_event = on_listen;
     loop->event_watch.on_event = on_bell;
     loop->daemon_watch.on_event = on_daemon;
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     loop->daemon = start_daemon(loop);
-    const union MHD_DaemonInfo *info = loop->daemon != NULL ? MHD_get_daemon_info(loop->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
-    /* with several loops only one is to wake per connection */
-    uint32_t listen_events = server->loop_count > 1 ? EPOLLIN | EPOLLEXCLUSIVE : EPOLLIN;
-    if (loop->epoll_fd < 0 || info == NULL || !loop_watch(loop, server->listen_fd, listen_events, &loop->listen_watch) ||
-        !loop_watch(loop, info->epoll_fd, EPOLLIN, &loop->daemon_watch) || !loop_watch(loop, event_fd, EPOLLIN, &loop->event_watch)) {
+    const union MHD_DaemonInfo *info =
+        loop->daemon != NULL ? MHD_get_daemon_info(loop->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+    if (loop->epoll_fd < 0 || info == NULL || !watch_listener(loop) ||
+        !loop_watch(loop, info->epoll_fd, EPOLLIN, &loop->daemon_watch) ||
+        !loop_watch(loop, event_fd, EPOLLIN, &loop->event_watch)) {
         log_event(LOG_ERROR, "loop_failed", LOG_INT("loop", index), LOG_STR("error", strerrordesc_np(errno)));
         return false;
     }
@@ -141,6 +160,8 @@ static int sleep_ms(struct loop *loop)
     uint64_t due_ns = timers_next(&loop->timers);
     if ((loop->connections != NULL || loop->lingering != NULL) && loop->next_sweep_ns < due_ns)
         due_ns = loop->next_sweep_ns;
+    if (loop->accept_due_ns < due_ns)
+        due_ns = loop->accept_due_ns;
     if (loop->index == 0) {
         uint64_t tick_ns = process_pool_next_tick(loop->server->app.process_pool);
         if (tick_ns < due_ns)
@@ -181,7 +202,8 @@ static void give_up_all(struct loop *loop)
     }
 }
 
-/* glibc keeps what is freed below the top of a heap. Without this, the memory of a few hundred large answers would stay ours for good. */
+/* glibc keeps what is freed below the top of a heap. Without this, the memory of a few hundred large answers would stay
+ * ours for good. */
 static void give_back_heap(struct loop *loop)
 {
     const struct server *server = loop->server;
@@ -199,6 +221,8 @@ static void turn(struct loop *loop)
 {
     struct app *app = &loop->server->app;
     wait_for_events(loop);
+    if (loop->now_ns >= loop->accept_due_ns && !watch_listener(loop))
+        loop_pause_accepting(loop);
     if (loop->must_accept)
         connections_accept(loop);
     if (loop->must_run_daemon)

@@ -13,7 +13,8 @@
 
 extern char **environ;
 
-/* Thousands of connections and transfers need descriptors: the hard limit is the administrator's, the soft one only a default. */
+/* Thousands of connections and transfers need descriptors: the hard limit is the administrator's, the soft one only a
+ * default. */
 static void raise_descriptor_limit(void)
 {
     struct rlimit limit;
@@ -23,7 +24,8 @@ static void raise_descriptor_limit(void)
     }
 }
 
-/* A standard descriptor that the caller closed would go to a socket or to shared memory, and the log be written into that. */
+/* A standard descriptor that the caller closed would go to a socket or to shared memory, and the log be written into
+ * that. */
 static void occupy_standard_descriptors(void)
 {
     int fd;

@@ -1,9 +1,11 @@
-/* libmicrohttpd calls request_handle() once when the header is complete, again for each piece of the body, a last time when all is there, and once more
- * after each resume. The first call only looks and decides; answering in it would make libmicrohttpd 0.9.75 close the connection, which is wanted in one
- * case alone: a request refused by its header whose body is too long to be read and thrown away, or has not been sent yet (Expect: 100-continue).
+/* libmicrohttpd calls request_handle() once when the header is complete, again for each piece of the body, a last time
+ * when all is there, and once more after each resume. The first call only looks and decides; answering in it would make
+ * libmicrohttpd 0.9.75 close the connection, which is wanted in one case alone: a request refused by its header whose
+ * body is too long to be read and thrown away, or has not been sent yet (Expect: 100-continue).
  *
- * A request that waits for a pool is suspended: libmicrohttpd neither polls nor times it. Its deadline is a timer of the loop, its client's hang-up comes from
- * connection.c's watch, and whichever ends the wait, the pool's on_done leads to the one answer, which resumes it. */
+ * A request that waits for a pool is suspended: libmicrohttpd neither polls nor times it. Its deadline is a timer of
+ * the loop, its client's hang-up comes from connection.c's watch, and whichever ends the wait, the pool's on_done leads
+ * to the one answer, which resumes it. */
 #include "service/request.h"
 
 #include <limits.h>
@@ -18,13 +20,14 @@
 #include "service/response.h"
 
 enum {
-    SWALLOW_MAX = 64 * 1024,   /* bytes of a refused request's body that are read, to keep the connection */
+    SWALLOW_MAX = 64 * 1024,     /* bytes of a refused request's body that are read, to keep the connection */
     KEEP_BODY_BYTES = 16 * 1024, /* of a spare request's body buffer */
     SPARE_MAX = 256,
     TIMEOUT_DIGITS = 9
 };
 
-/* ---- refusing by the header ----------------------------------------------------------------------------------------- */
+/* ---- refusing by the header -----------------------------------------------------------------------------------------
+ */
 
 static void refuse(struct request *request, enum status status, const char *detail)
 {
@@ -38,7 +41,8 @@ static bool is_token(const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
         char c = text[i];
-        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' || c == '.'))
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' ||
+              c == '.'))
             return false;
     }
     return len > 0;
@@ -51,8 +55,11 @@ static void set_media_type(struct request *request, const char *value)
         const char *name;
         enum media_type type;
     } known[] = {
-        { "application/json", MEDIA_JSON },      { "application/x-www-form-urlencoded", MEDIA_FORM }, { "multipart/form-data", MEDIA_MULTIPART },
-        { "application/x-ndjson", MEDIA_NDJSON }, { "text/plain", MEDIA_TEXT },
+        { "application/json", MEDIA_JSON },
+        { "application/x-www-form-urlencoded", MEDIA_FORM },
+        { "multipart/form-data", MEDIA_MULTIPART },
+        { "application/x-ndjson", MEDIA_NDJSON },
+        { "text/plain", MEDIA_TEXT },
     };
     struct exchange *x = &request->x;
     size_t len = strcspn(value, "; \t");
@@ -71,20 +78,24 @@ static void set_media_type(struct request *request, const char *value)
     charset += sizeof "charset=" - 1;
     charset += *charset == '"' ? 1 : 0;
     size_t charset_len = strcspn(charset, "\"; \t");
-    if (!(charset_len == 5 && strncasecmp(charset, "utf-8", 5) == 0) && !(charset_len == 8 && strncasecmp(charset, "us-ascii", 8) == 0))
+    if (!(charset_len == 5 && strncasecmp(charset, "utf-8", 5) == 0) &&
+        !(charset_len == 8 && strncasecmp(charset, "us-ascii", 8) == 0))
         refuse(request, ST_UNSUPPORTED_MEDIA_TYPE, "JSON is UTF-8 (RFC 8259): send no other charset");
 }
 
 static void set_timeout(struct request *request, const char *value)
 {
     size_t len = strlen(value);
-    unsigned long timeout_ms = len > 0 && len <= TIMEOUT_DIGITS && strspn(value, "0123456789") == len ? strtoul(value, NULL, 10) : 0;
+    unsigned long timeout_ms =
+        len > 0 && len <= TIMEOUT_DIGITS && strspn(value, "0123456789") == len ? strtoul(value, NULL, 10) : 0;
     if (timeout_ms == 0)
-        refuse(request, ST_INVALID_ARGS, "Request-Timeout-Ms must be a whole number of milliseconds from 1 to 999999999");
+        refuse(request, ST_INVALID_ARGS,
+               "Request-Timeout-Ms must be a whole number of milliseconds from 1 to 999999999");
     request->x.timeout_ms = (uint32_t)timeout_ms;
 }
 
-/* A page of another site may send requests with the browser of somebody who can reach this service; browsers say so in this field. */
+/* A page of another site may send requests with the browser of somebody who can reach this service; browsers say so in
+ * this field. */
 static void check_fetch_site(struct request *request, const char *value)
 {
     if (strcasecmp(value, "same-origin") != 0 && strcasecmp(value, "none") != 0)
@@ -178,7 +189,9 @@ static void route(struct request *request, const char *url, const char *method)
     }
     const struct route *found = router_find(path, request->path_arg, sizeof request->path_arg);
     if (found == NULL) {
-        refuse(request, ST_NOT_FOUND, "there are /fetch, /compute/{task}, /compute/{task}/map, /tasks, /healthz, /readyz, /stats and /metrics");
+        refuse(
+            request, ST_NOT_FOUND,
+            "there are /fetch, /compute/{task}, /compute/{task}/map, /tasks, /healthz, /readyz, /stats and /metrics");
         return;
     }
     request->allowed_methods = found->methods;
@@ -204,7 +217,8 @@ static void check_body_size(struct request *request)
     }
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------------- */
+/* ---- life
+ * ------------------------------------------------------------------------------------------------------------- */
 
 static struct request *allocate(struct loop *loop)
 {
@@ -261,8 +275,12 @@ static struct request *begin(struct connection *connection, const char *url, con
     request->body = body;
     request->connection = connection;
     request->timer.on_due = wait_due;
-    request->x = (struct exchange){ .app = &loop->server->app, .loop = loop->index, .path_arg = "", .query = request->query,
-                                    .received_ns = loop->now_ns, .request_id = request->id };
+    request->x = (struct exchange){ .app = &loop->server->app,
+                                    .loop = loop->index,
+                                    .path_arg = "",
+                                    .query = request->query,
+                                    .received_ns = loop->now_ns,
+                                    .request_id = request->id };
     connection->request = request;
     server_count(&loop->server->requests);
     server_count(&loop->server->requests_in_flight);
@@ -283,9 +301,11 @@ static void log_end(const struct request *request)
     uint32_t suppressed = 0;
     unsigned http_status = request->phase == REQUEST_SENDING ? request->http_status : 0;
     bool is_our_fault = http_status == 500;
-    if (!log_enabled(is_our_fault ? LOG_WARNING : LOG_DEBUG) || (is_our_fault && !log_limit_pass(&limit, 10, &suppressed)))
+    if (!log_enabled(is_our_fault ? LOG_WARNING : LOG_DEBUG) ||
+        (is_our_fault && !log_limit_pass(&limit, 10, &suppressed)))
         return;
-    log_event(is_our_fault ? LOG_WARNING : LOG_DEBUG, "request", LOG_STR("request_id", request->id), LOG_STR("method", router_method_name(request->x.method)),
+    log_event(is_our_fault ? LOG_WARNING : LOG_DEBUG, "request", LOG_STR("request_id", request->id),
+              LOG_STR("method", router_method_name(request->x.method)),
               LOG_STR("path", request->path != NULL ? request->path : ""), LOG_INT("status", http_status),
               LOG_MS("ms", clock_ms(clock_now_ns() - request->x.received_ns)), LOG_INT("suppressed", suppressed));
 }
@@ -309,7 +329,8 @@ void request_completed(void *cls, struct MHD_Connection *mhd, void **context, en
     release(loop, request);
 }
 
-/* ---- handling ----------------------------------------------------------------------------------------------------------- */
+/* ---- handling
+ * ----------------------------------------------------------------------------------------------------------- */
 
 static void answer_refusal(struct request *request)
 {
@@ -368,7 +389,8 @@ static void receive_body(struct request *request, const char *bytes, size_t len)
             connection_refuse(request->connection, request->refusal, request->refusal_detail);
         return;
     }
-    if (request->has_content_length && request->body.len == 0 && buf_reserve(&request->body, (size_t)request->content_length) == NULL) {
+    if (request->has_content_length && request->body.len == 0 &&
+        buf_reserve(&request->body, (size_t)request->content_length) == NULL) {
         refuse(request, ST_NO_MEMORY, "no memory for the request body");
         connection_refuse(request->connection, ST_NO_MEMORY, request->refusal_detail);
         return;
@@ -380,8 +402,8 @@ static void receive_body(struct request *request, const char *bytes, size_t len)
     }
 }
 
-enum MHD_Result request_handle(void *cls, struct MHD_Connection *mhd, const char *url, const char *method, const char *version,
-                               const char *upload, size_t *upload_size, void **context)
+enum MHD_Result request_handle(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
+                               const char *version, const char *upload, size_t *upload_size, void **context)
 {
     struct loop *loop = cls;
     struct request *request = *context;
@@ -443,7 +465,8 @@ void request_give_up(struct request *request, enum status why)
     request->endpoint->give_up(&request->x, why);
 }
 
-/* ---- what handlers call ---------------------------------------------------------------------------------------------------- */
+/* ---- what handlers call
+ * ---------------------------------------------------------------------------------------------------- */
 
 const char *exchange_query(const struct exchange *x, const char *name)
 {
@@ -457,5 +480,6 @@ void exchange_wait(struct exchange *x, uint64_t deadline_ns)
 {
     struct request *request = request_of(x);
     if (deadline_ns != CLOCK_NEVER && !timers_set(&request->connection->loop->timers, &request->timer, deadline_ns))
-        log_event(LOG_ERROR, "timer_lost", LOG_STR("request_id", request->id)); /* no memory: the pool's own limits remain */
+        log_event(LOG_ERROR, "timer_lost",
+                  LOG_STR("request_id", request->id)); /* no memory: the pool's own limits remain */
 }

@@ -1,4 +1,5 @@
-/* request: one HTTP request from libmicrohttpd's first call to its last: receives, routes, waits, answers exactly once. */
+/* request: one HTTP request from libmicrohttpd's first call to its last: receives, routes, waits, answers exactly once.
+ */
 #ifndef TWINPOOL_SERVICE_REQUEST_H
 #define TWINPOOL_SERVICE_REQUEST_H
 
@@ -29,16 +30,16 @@ struct request {
     struct request *next, *previous; /* in loop->waiting, or next in loop->spare */
     enum request_phase phase;
     const struct endpoint *endpoint;
-    const char *path;                /* the route's pattern, for the log: no argument of the caller's; "" if there is none */
-    struct timer timer;              /* of the wait */
+    const char *path;   /* the route's pattern, for the log: no argument of the caller's; "" if there is none */
+    struct timer timer; /* of the wait */
     bool has_given_up;
     /* what the header said */
-    enum status refusal;             /* ST_OK, or what will be answered instead of handling it */
+    enum status refusal; /* ST_OK, or what will be answered instead of handling it */
     char refusal_detail[160];
-    unsigned allowed_methods;        /* bits of enum http_method: for Allow */
+    unsigned allowed_methods; /* bits of enum http_method: for Allow */
     bool has_content_length, is_chunked, expects_continue;
     uint64_t content_length;
-    const char *origin_form;         /* path of an absolute-form target */
+    const char *origin_form; /* path of an absolute-form target */
     char path_arg[64];
     char id[REQUEST_ID_MAX + 1];
     struct buf body;
@@ -50,16 +51,18 @@ struct request {
 };
 
 /* libmicrohttpd's access handler; cls is the loop. */
-enum MHD_Result request_handle(void *cls, struct MHD_Connection *mhd, const char *url, const char *method, const char *version,
-                               const char *upload, size_t *upload_size, void **context);
+enum MHD_Result request_handle(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
+                               const char *version, const char *upload, size_t *upload_size, void **context);
 /* MHD_OPTION_NOTIFY_COMPLETED. */
 void request_completed(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_RequestTerminationCode code);
 
 /* Ends a wait early; a no-op for a request that does not wait or was told already. */
 void request_give_up(struct request *request, enum status why) NONNULL;
 
-/* Sets the one answer (response.c calls it): takes the reference to `response`; NULL: there was no memory for one, the connection is closed. */
-void request_set_response(struct request *request, unsigned http_status, struct MHD_Response *response) __attribute__((nonnull(1)));
+/* Sets the one answer (response.c calls it): takes the reference to `response`; NULL: there was no memory for one, the
+ * connection is closed. */
+void request_set_response(struct request *request, unsigned http_status, struct MHD_Response *response)
+    __attribute__((nonnull(1)));
 
 /* Frees the loop's spare requests. */
 void requests_free_spare(struct loop *loop) NONNULL;

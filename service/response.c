@@ -1,5 +1,6 @@
-/* Headers of every answer: Content-Type, X-Request-Id, Cache-Control: no-store; 503 has Retry-After, 405 and OPTIONS have Allow, and while the service
- * drains Connection: close. libmicrohttpd adds Date and Content-Length and leaves the body of HEAD away. */
+/* Headers of every answer: Content-Type, X-Request-Id, Cache-Control: no-store; 503 has Retry-After, 405 and OPTIONS
+ * have Allow, and while the service drains Connection: close. libmicrohttpd adds Date and Content-Length and leaves the
+ * body of HEAD away. */
 #include "service/response.h"
 
 #include <stdarg.h>
@@ -13,7 +14,12 @@
 #include "base/json_write.h"
 #include "service/server.h"
 
-enum { PROBLEM_MAX = 64 * 1024, RETRY_AFTER_SECONDS = 1, JOINED_MAX_BYTES = 64 * 1024, SEGMENT_BLOCK_BYTES = 128 * 1024 };
+enum {
+    PROBLEM_MAX = 64 * 1024,
+    RETRY_AFTER_SECONDS = 1,
+    JOINED_MAX_BYTES = 64 * 1024,
+    SEGMENT_BLOCK_BYTES = 128 * 1024
+};
 
 #define PROBLEM_TYPE "application/problem+json"
 
@@ -59,7 +65,8 @@ static void finish(struct exchange *x, unsigned http_status, const char *content
 static struct MHD_Response *from_memory(char *body, size_t len, enum MHD_ResponseMemoryMode mode)
 {
     static char empty[1];
-    struct MHD_Response *response = MHD_create_response_from_buffer(len, body != NULL ? body : empty, body != NULL ? mode : MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(len, body != NULL ? body : empty, body != NULL ? mode : MHD_RESPMEM_PERSISTENT);
     if (response == NULL && mode == MHD_RESPMEM_MUST_FREE)
         free(body);
     return response;
@@ -83,8 +90,9 @@ void exchange_answer_buf(struct exchange *x, unsigned http_status, const char *c
     exchange_answer(x, http_status, content_type, bytes, len);
 }
 
-/* libmicrohttpd 0.9.75 copies a list of pieces into the connection's memory pool and aborts the process if it does not fit, so the pieces are handed over
- * through a reader, a block at a time: a batch of any size is never in memory twice. */
+/* libmicrohttpd 0.9.75 copies a list of pieces into the connection's memory pool and aborts the process if it does not
+ * fit, so the pieces are handed over through a reader, a block at a time: a batch of any size is never in memory twice.
+ */
 struct segment_reader {
     void (*release)(void *owner);
     void *owner;
@@ -118,7 +126,8 @@ static void free_segments(void *cls)
     free(reader);
 }
 
-static struct MHD_Response *from_segments(const struct segment *segments, size_t count, size_t total, void (*release)(void *owner), void *owner)
+static struct MHD_Response *from_segments(const struct segment *segments, size_t count, size_t total,
+                                          void (*release)(void *owner), void *owner)
 {
     struct segment_reader *reader = malloc(sizeof *reader + count * sizeof *segments);
     if (reader == NULL) {
@@ -127,14 +136,16 @@ static struct MHD_Response *from_segments(const struct segment *segments, size_t
     }
     *reader = (struct segment_reader){ .release = release, .owner = owner, .count = count };
     memcpy(reader->segments, segments, count * sizeof *segments);
-    struct MHD_Response *response = MHD_create_response_from_callback(total, SEGMENT_BLOCK_BYTES, read_segments, reader, free_segments);
+    struct MHD_Response *response =
+        MHD_create_response_from_callback(total, SEGMENT_BLOCK_BYTES, read_segments, reader, free_segments);
     if (response == NULL)
         free_segments(reader);
     return response;
 }
 
 /* A small answer in one piece goes out with its header in one system call. */
-static struct MHD_Response *from_joined_segments(const struct segment *segments, size_t count, size_t total, void (*release)(void *owner), void *owner)
+static struct MHD_Response *from_joined_segments(const struct segment *segments, size_t count, size_t total,
+                                                 void (*release)(void *owner), void *owner)
 {
     char *body = malloc(total > 0 ? total : 1);
     size_t filled = 0;
@@ -146,8 +157,8 @@ static struct MHD_Response *from_joined_segments(const struct segment *segments,
     return body != NULL ? from_memory(body, total, MHD_RESPMEM_MUST_FREE) : NULL;
 }
 
-void exchange_answer_segments(struct exchange *x, unsigned http_status, const char *content_type, const struct segment *segments,
-                              size_t count, void (*release)(void *owner), void *owner)
+void exchange_answer_segments(struct exchange *x, unsigned http_status, const char *content_type,
+                              const struct segment *segments, size_t count, void (*release)(void *owner), void *owner)
 {
     size_t total = 0;
     for (size_t i = 0; i < count; i++)
@@ -157,7 +168,8 @@ void exchange_answer_segments(struct exchange *x, unsigned http_status, const ch
                                      : from_segments(segments, count, total, release, owner));
 }
 
-static void render_problem(enum status status, const char *detail, const char *members, const char *request_id, struct buf *out)
+static void render_problem(enum status status, const char *detail, const char *members, const char *request_id,
+                           struct buf *out)
 {
     buf_lit(out, "{\"type\":\"urn:twinpool:problem:");
     buf_str(out, status_code(status));
@@ -182,7 +194,8 @@ static void render_problem(enum status status, const char *detail, const char *m
     buf_lit(out, "}");
 }
 
-static void answer_problem(struct exchange *x, enum status status, const char *members, const char *format, va_list args)
+static void answer_problem(struct exchange *x, enum status status, const char *members, const char *format,
+                           va_list args)
 {
     char detail[512] = "";
     if (format != NULL)
@@ -241,8 +254,11 @@ void response_raw_problem(enum status status, const char *detail, const char *re
     if (gmtime_r(&now, &utc) != NULL)
         strftime(date, sizeof date, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &utc);
     render_problem(status, detail, NULL, request_id, &body);
-    buf_printf(out, "HTTP/1.1 %u %s\r\n%sConnection: close\r\nContent-Type: " PROBLEM_TYPE "\r\nX-Request-Id: %s\r\nCache-Control: no-store\r\nContent-Length: %zu\r\n%s\r\n",
-               status_http(status), MHD_get_reason_phrase_for(status_http(status)), date, request_id, body.len, status_http(status) == 503 ? "Retry-After: 1\r\n" : "");
+    buf_printf(out,
+               "HTTP/1.1 %u %s\r\n%sConnection: close\r\nContent-Type: " PROBLEM_TYPE
+               "\r\nX-Request-Id: %s\r\nCache-Control: no-store\r\nContent-Length: %zu\r\n%s\r\n",
+               status_http(status), MHD_get_reason_phrase_for(status_http(status)), date, request_id, body.len,
+               status_http(status) == 503 ? "Retry-After: 1\r\n" : "");
     if (body.len > 0)
         buf_append(out, body.data, body.len);
     buf_done(&body);

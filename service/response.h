@@ -1,4 +1,5 @@
-/* response: the only builder of answers: the exchange_… functions of handlers/handler.h, and the raw answers of refused connections. */
+/* response: the only builder of answers: the exchange_… functions of handlers/handler.h, and the raw answers of refused
+ * connections. */
 #ifndef TWINPOOL_SERVICE_RESPONSE_H
 #define TWINPOOL_SERVICE_RESPONSE_H
 
@@ -12,7 +13,8 @@
 /* An answer without a body and with Allow: OPTIONS (204). */
 void response_allow(struct request *request) NONNULL;
 
-/* A whole HTTP/1.1 response with a problem body, for a connection that is refused before libmicrohttpd knows of a request. */
+/* A whole HTTP/1.1 response with a problem body, for a connection that is refused before libmicrohttpd knows of a
+ * request. */
 void response_raw_problem(enum status status, const char *detail, const char *request_id, struct buf *out) NONNULL;
 
 /* A fresh request id: 16 hexadecimal digits and the NUL. */

@@ -4,22 +4,18 @@
 #include <string.h>
 
 #define BIT(method) (1u << (method))
-#define GET_HEAD (BIT(HTTP_GET) | BIT(HTTP_HEAD) | BIT(HTTP_OPTIONS))
-#define POST (BIT(HTTP_POST) | BIT(HTTP_OPTIONS))
+#define GET_HEAD    (BIT(HTTP_GET) | BIT(HTTP_HEAD) | BIT(HTTP_OPTIONS))
+#define POST        (BIT(HTTP_POST) | BIT(HTTP_OPTIONS))
 
 static const struct route routes[] = {
-    { "/healthz", GET_HEAD, false, &endpoint_healthz },
-    { "/compute/{}", GET_HEAD | POST, true, &endpoint_compute },
-    { "/fetch", GET_HEAD | POST, true, &endpoint_fetch },
-    { "/compute/{}/map", POST, true, &endpoint_compute_map },
-    { "/tasks", GET_HEAD, false, &endpoint_tasks },
-    { "/readyz", GET_HEAD, false, &endpoint_readyz },
-    { "/metrics", GET_HEAD, false, &endpoint_metrics },
-    { "/stats", GET_HEAD, false, &endpoint_stats },
+    { "/healthz", GET_HEAD, false, &endpoint_healthz },   { "/compute/{}", GET_HEAD | POST, true, &endpoint_compute },
+    { "/fetch", GET_HEAD | POST, true, &endpoint_fetch }, { "/compute/{}/map", POST, true, &endpoint_compute_map },
+    { "/tasks", GET_HEAD, false, &endpoint_tasks },       { "/readyz", GET_HEAD, false, &endpoint_readyz },
+    { "/metrics", GET_HEAD, false, &endpoint_metrics },   { "/stats", GET_HEAD, false, &endpoint_stats },
 };
 
 static const char *const method_names[] = {
-    [HTTP_GET] = "GET",     [HTTP_HEAD] = "HEAD",     [HTTP_POST] = "POST",      [HTTP_PUT] = "PUT",
+    [HTTP_GET] = "GET",     [HTTP_HEAD] = "HEAD",     [HTTP_POST] = "POST",       [HTTP_PUT] = "PUT",
     [HTTP_PATCH] = "PATCH", [HTTP_DELETE] = "DELETE", [HTTP_OPTIONS] = "OPTIONS",
 };
 

@@ -9,9 +9,9 @@
 #include "handlers/handler.h"
 
 struct route {
-    const char *path;       /* "{}" stands for one non-empty segment */
-    unsigned methods;       /* bits 1 << enum http_method; HEAD and OPTIONS are added where GET is and everywhere */
-    bool is_work;           /* refused while draining */
+    const char *path; /* "{}" stands for one non-empty segment */
+    unsigned methods; /* bits 1 << enum http_method; HEAD and OPTIONS are added where GET is and everywhere */
+    bool is_work;     /* refused while draining */
     const struct endpoint *endpoint;
 };
 

@@ -22,8 +22,8 @@ struct server {
     struct http_guard_limits guard_limits;
     int listen_fd;
     unsigned max_connections; /* config's, or what the descriptor limit allows */
-    _Atomic int lifecycle; /* enum lifecycle */
-    uint64_t phase_since_ns; /* these two belong to loop 0 (drain.c) */
+    _Atomic int lifecycle;    /* enum lifecycle */
+    uint64_t phase_since_ns;  /* these two belong to loop 0 (drain.c) */
     unsigned quiet_turns;
     unsigned loop_count;
     struct loop **loops;
@@ -37,7 +37,13 @@ static inline enum lifecycle server_lifecycle(const struct server *server)
     return (enum lifecycle)atomic_load_explicit(&server->lifecycle, memory_order_acquire);
 }
 
-static inline void server_count(_Atomic uint64_t *counter) { atomic_fetch_add_explicit(counter, 1, memory_order_relaxed); }
-static inline void server_uncount(_Atomic uint64_t *counter) { atomic_fetch_sub_explicit(counter, 1, memory_order_relaxed); }
+static inline void server_count(_Atomic uint64_t *counter)
+{
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+static inline void server_uncount(_Atomic uint64_t *counter)
+{
+    atomic_fetch_sub_explicit(counter, 1, memory_order_relaxed);
+}
 
 #endif

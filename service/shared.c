@@ -39,7 +39,8 @@ static bool open_listener(const char *listen_text, struct shared *shared)
         listen(fd, LISTEN_BACKLOG) != 0 || getsockname(fd, at, &address.len) != 0 ||
         getnameinfo(at, address.len, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         return fail(what); /* the program ends: nothing to close */
-    snprintf(shared->address, sizeof shared->address, address.storage.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+    snprintf(shared->address, sizeof shared->address, address.storage.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host,
+             port);
     shared->listen_fd = fd;
     return true;
 }
@@ -51,7 +52,8 @@ static bool create_mailboxes(const struct config *config, struct shared *shared)
     if (shared->mailboxes == NULL || shared->spills == NULL)
         return fail("mailboxes");
     /* a request's args and payload are both parts of one body; query strings are turned into args, hence the slack */
-    uint64_t largest = config->max_body_bytes > config->max_result_bytes ? config->max_body_bytes : config->max_result_bytes;
+    uint64_t largest =
+        config->max_body_bytes > config->max_result_bytes ? config->max_body_bytes : config->max_result_bytes;
     uint64_t region = (largest + config->max_url_bytes * 8 + 65536 + SPILL_ALIGN - 1) / SPILL_ALIGN * SPILL_ALIGN;
     for (unsigned i = 0; i < shared->workers; i++) {
         shared->mailboxes[i] = mailbox_map();
@@ -67,7 +69,8 @@ static bool create_bells(struct shared *shared)
 {
     shared->bells = calloc(shared->loops, sizeof *shared->bells);
     shared->event_fds = calloc(shared->loops, sizeof *shared->event_fds);
-    struct bell *bells = mmap(NULL, shared->loops * sizeof *bells, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct bell *bells =
+        mmap(NULL, shared->loops * sizeof *bells, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared->bells == NULL || shared->event_fds == NULL || bells == MAP_FAILED)
         return fail("bells");
     for (unsigned i = 0; i < shared->loops; i++) {
@@ -81,8 +84,10 @@ static bool create_bells(struct shared *shared)
 
 bool shared_create(const struct config *config, struct shared *ret_shared)
 {
-    *ret_shared = (struct shared){ .workers = config->workers > 0 ? config->workers : cpu_count(), .loops = config->loops };
-    return open_listener(config->listen, ret_shared) && create_mailboxes(config, ret_shared) && create_bells(ret_shared);
+    *ret_shared =
+        (struct shared){ .workers = config->workers > 0 ? config->workers : cpu_count(), .loops = config->loops };
+    return open_listener(config->listen, ret_shared) && create_mailboxes(config, ret_shared) &&
+           create_bells(ret_shared);
 }
 
 void shared_done(struct shared *shared)

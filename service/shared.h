@@ -1,4 +1,5 @@
-/* shared: what the supervisor creates once and every process inherits: listening socket, mailboxes, spill files, bells and their eventfds. */
+/* shared: what the supervisor creates once and every process inherits: listening socket, mailboxes, spill files, bells
+ * and their eventfds. */
 #ifndef TWINPOOL_SERVICE_SHARED_H
 #define TWINPOOL_SERVICE_SHARED_H
 
@@ -10,11 +11,11 @@
 struct shared {
     unsigned workers, loops;
     int listen_fd;
-    char address[160];           /* where it listens, as ADDR:PORT */
-    struct mailbox **mailboxes;  /* per worker */
-    struct spill *spills;        /* per worker */
-    struct bell **bells;         /* per loop, in one mapping */
-    int *event_fds;              /* per loop */
+    char address[160];          /* where it listens, as ADDR:PORT */
+    struct mailbox **mailboxes; /* per worker */
+    struct spill *spills;       /* per worker */
+    struct bell **bells;        /* per loop, in one mapping */
+    int *event_fds;             /* per loop */
 };
 
 /* False: logged, naming what failed. */

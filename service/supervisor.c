@@ -1,13 +1,15 @@
-/* One epoll loop over three things: a signalfd (SIGCHLD, SIGTERM, SIGINT), the control socket of the current front end, and the earliest time at which
- * something is to be started. Nothing in it blocks.
+/* One epoll loop over three things: a signalfd (SIGCHLD, SIGTERM, SIGINT), the control socket of the current front end,
+ * and the earliest time at which something is to be started. Nothing in it blocks.
  *
  * A worker goes through
  *     WAITING ──start time──▶ STARTED ──▶ ANNOUNCED ──reaped──▶ DEAD ──▶ WAITING
- * where the last step of each arrow into ANNOUNCED and WAITING is telling the front end. If its socket is full the worker stays where it is until
- * there is room: so the front end hears of every generation's start and death, in that order, before the next one starts.
+ * where the last step of each arrow into ANNOUNCED and WAITING is telling the front end. If its socket is full the
+ * worker stays where it is until there is room: so the front end hears of every generation's start and death, in that
+ * order, before the next one starts.
  *
- * Back-off: a worker that dies before it was ready, or within HEALTHY_MS without having been ready for work, failed to start; each such failure in a
- * row doubles its delay. A worker that was ready is replaced at once, whatever killed it. */
+ * Back-off: a worker that dies before it was ready, or within HEALTHY_MS without having been ready for work, failed to
+ * start; each such failure in a row doubles its delay. A worker that was ready is replaced at once, whatever killed it.
+ */
 #include "service/supervisor.h"
 
 #include <errno.h>
@@ -36,9 +38,9 @@ struct child {
     pid_t pid;
     uint32_t generation;
     int wait_status;
-    unsigned failures;   /* starts in a row that failed */
+    unsigned failures;    /* starts in a row that failed */
     char kill_reason[24]; /* of a worker that the front end had killed, else "" */
-    uint64_t start_ns;   /* WAITING: when to start; else: when it was started */
+    uint64_t start_ns;    /* WAITING: when to start; else: when it was started */
 };
 
 struct supervisor {
@@ -48,9 +50,9 @@ struct supervisor {
     int epoll_fd, signal_fd;
     struct child *workers;
     struct child frontend;
-    int control_fd;      /* -1 while there is no front end */
-    bool is_serving;     /* the current front end said so */
-    bool was_serving;    /* some front end did */
+    int control_fd;   /* -1 while there is no front end */
+    bool is_serving;  /* the current front end said so */
+    bool was_serving; /* some front end did */
     unsigned stop_signals;
     uint64_t kill_frontend_ns; /* CLOCK_NEVER until a stop was asked for */
     bool is_over;
@@ -69,7 +71,8 @@ static uint64_t backoff_ns(struct child *child)
     return delay_ms * NS_PER_MS * (75 + (uint64_t)random() % 51) / 100;
 }
 
-/* ---- starting ------------------------------------------------------------------------------------------------------- */
+/* ---- starting -------------------------------------------------------------------------------------------------------
+ */
 
 /* In the child: what the supervisor alone may hold. */
 static void leave_supervisor(struct supervisor *supervisor)
@@ -125,11 +128,12 @@ NORETURN static void be_frontend(struct supervisor *supervisor, int control_fd)
     for (unsigned i = 0; workers != NULL && i < supervisor->shared.workers; i++)
         if (supervisor->workers[i].state == CHILD_ANNOUNCED)
             workers[i] = (struct frontend_worker){ supervisor->workers[i].pid, supervisor->workers[i].generation };
-    int status = workers == NULL ? 1 : frontend_main(&(struct frontend_config){ .config = supervisor->config,
-                                                                              .shared = &supervisor->shared,
-                                                                              .workers = workers,
-                                                                              .control_fd = control_fd,
-                                                                              .supervisor = supervisor->pid });
+    int status = workers == NULL ? 1
+                                 : frontend_main(&(struct frontend_config){ .config = supervisor->config,
+                                                                            .shared = &supervisor->shared,
+                                                                            .workers = workers,
+                                                                            .control_fd = control_fd,
+                                                                            .supervisor = supervisor->pid });
     free(workers);
     _exit(status);
 }
@@ -143,7 +147,8 @@ static void start_frontend(struct supervisor *supervisor, uint64_t now_ns)
         frontend->start_ns = now_ns + backoff_ns(frontend);
         return;
     }
-    /* A worker that was started or has died unannounced is announced to the new front end like any other; those announced before it gets with the fork. */
+    /* A worker that was started or has died unannounced is announced to the new front end like any other; those
+     * announced before it gets with the fork. */
     pid_t pid = fork();
     if (pid == 0) {
         close(ends[0]);
@@ -166,7 +171,8 @@ static void start_frontend(struct supervisor *supervisor, uint64_t now_ns)
     epoll_ctl(supervisor->epoll_fd, EPOLL_CTL_ADD, ends[0], &event);
 }
 
-/* ---- telling the front end ------------------------------------------------------------------------------------------ */
+/* ---- telling the front end ------------------------------------------------------------------------------------------
+ */
 
 static bool tell(struct supervisor *supervisor, const struct control_message *message)
 {
@@ -182,11 +188,16 @@ static bool tell(struct supervisor *supervisor, const struct control_message *me
 static void announce(struct supervisor *supervisor, unsigned index, uint64_t now_ns)
 {
     struct child *worker = &supervisor->workers[index];
-    if (worker->state == CHILD_STARTED &&
-        tell(supervisor, &(struct control_message){ .type = CONTROL_WORKER_STARTED, .worker = index, .generation = worker->generation, .pid = worker->pid }))
+    if (worker->state == CHILD_STARTED && tell(supervisor, &(struct control_message){ .type = CONTROL_WORKER_STARTED,
+                                                                                      .worker = index,
+                                                                                      .generation = worker->generation,
+                                                                                      .pid = worker->pid }))
         worker->state = CHILD_ANNOUNCED;
     if (worker->state == CHILD_DEAD &&
-        tell(supervisor, &(struct control_message){ .type = CONTROL_WORKER_DIED, .worker = index, .generation = worker->generation, .wait_status = worker->wait_status })) {
+        tell(supervisor, &(struct control_message){ .type = CONTROL_WORKER_DIED,
+                                                    .worker = index,
+                                                    .generation = worker->generation,
+                                                    .wait_status = worker->wait_status })) {
         bool was_ready = atomic_load(&supervisor->shared.mailboxes[index]->generation) == worker->generation;
         if (was_ready)
             worker->failures = 0;
@@ -195,18 +206,21 @@ static void announce(struct supervisor *supervisor, unsigned index, uint64_t now
     }
 }
 
-/* ---- reaping --------------------------------------------------------------------------------------------------------- */
+/* ---- reaping
+ * --------------------------------------------------------------------------------------------------------- */
 
 static void log_death(const char *event, int worker, const struct child *child)
 {
     if (child->kill_reason[0] != '\0') { /* wanted: its job had to end */
-        log_event(LOG_INFO, "worker_replaced", LOG_INT("worker", worker), LOG_INT("pid", child->pid), LOG_STR("reason", child->kill_reason));
+        log_event(LOG_INFO, "worker_replaced", LOG_INT("worker", worker), LOG_INT("pid", child->pid),
+                  LOG_STR("reason", child->kill_reason));
         return;
     }
     bool is_signal = WIFSIGNALED(child->wait_status);
     log_event(worker < 0 ? LOG_ERROR : LOG_WARNING, event, LOG_INT("worker", worker), LOG_INT("pid", child->pid),
               LOG_STR("how", is_signal ? sigdescr_np(WTERMSIG(child->wait_status)) : "exited"),
-              LOG_INT(is_signal ? "signal" : "status", is_signal ? WTERMSIG(child->wait_status) : WEXITSTATUS(child->wait_status)));
+              LOG_INT(is_signal ? "signal" : "status",
+                      is_signal ? WTERMSIG(child->wait_status) : WEXITSTATUS(child->wait_status)));
 }
 
 static void frontend_died(struct supervisor *supervisor, int wait_status, uint64_t now_ns)
@@ -235,7 +249,10 @@ static void frontend_died(struct supervisor *supervisor, int wait_status, uint64
             supervisor->workers[i].state = CHILD_ANNOUNCED;
 }
 
-static bool is_alive(const struct child *child) { return child->state == CHILD_STARTED || child->state == CHILD_ANNOUNCED; }
+static bool is_alive(const struct child *child)
+{
+    return child->state == CHILD_STARTED || child->state == CHILD_ANNOUNCED;
+}
 
 static bool is_worker(const struct supervisor *supervisor, pid_t pid)
 {
@@ -275,14 +292,17 @@ static void reap(struct supervisor *supervisor, uint64_t now_ns)
     }
 }
 
-/* ---- events ----------------------------------------------------------------------------------------------------------- */
+/* ---- events
+ * ----------------------------------------------------------------------------------------------------------- */
 
 static void ask_to_stop(struct supervisor *supervisor, int sig, uint64_t now_ns)
 {
     supervisor->stop_signals++;
     bool is_first = supervisor->stop_signals == 1;
     log_event(LOG_INFO, is_first ? "draining" : "stopping", LOG_STR("signal", sigdescr_np(sig)));
-    uint64_t patience_ms = is_first ? (uint64_t)supervisor->config->drain_delay_ms + supervisor->config->grace_ms + STOP_SLACK_MS : STOP_SLACK_MS;
+    uint64_t patience_ms =
+        is_first ? (uint64_t)supervisor->config->drain_delay_ms + supervisor->config->grace_ms + STOP_SLACK_MS
+                 : STOP_SLACK_MS;
     supervisor->kill_frontend_ns = now_ns + patience_ms * NS_PER_MS;
     bool is_told = tell(supervisor, &(struct control_message){ .type = is_first ? CONTROL_DRAIN : CONTROL_STOP });
     if (supervisor->frontend.state != CHILD_STARTED)
@@ -310,14 +330,17 @@ static void read_control(struct supervisor *supervisor)
         if (message.type == CONTROL_SERVING) {
             supervisor->is_serving = true;
             if (!supervisor->was_serving)
-                log_event(LOG_INFO, "serving", LOG_INT("pid", supervisor->pid), LOG_INT("workers", supervisor->shared.workers),
-                          LOG_INT("io_threads", supervisor->config->io_threads), LOG_INT("loops", supervisor->shared.loops));
+                log_event(LOG_INFO, "serving", LOG_INT("pid", supervisor->pid),
+                          LOG_INT("workers", supervisor->shared.workers),
+                          LOG_INT("io_threads", supervisor->config->io_threads),
+                          LOG_INT("loops", supervisor->shared.loops));
             if (!supervisor->was_serving)
                 dprintf(STDERR_FILENO, "listening on %s\n", supervisor->shared.address);
             supervisor->was_serving = true;
         } else if (message.type == CONTROL_KILL_WORKER && message.worker < supervisor->shared.workers) {
             struct child *worker = &supervisor->workers[message.worker];
-            if (is_alive(worker) && worker->generation == message.generation) { /* ours and not reaped: the pid cannot be another's */
+            if (is_alive(worker) &&
+                worker->generation == message.generation) { /* ours and not reaped: the pid cannot be another's */
                 memcpy(worker->kill_reason, message.reason, sizeof worker->kill_reason);
                 worker->kill_reason[sizeof worker->kill_reason - 1] = '\0';
                 kill(-worker->pid, SIGKILL);
@@ -403,7 +426,9 @@ static int wait_ms(uint64_t next_ns)
 
 int supervisor_run(const struct config *config)
 {
-    struct supervisor supervisor = { .config = config, .pid = getpid(), .control_fd = -1, .kill_frontend_ns = CLOCK_NEVER };
+    struct supervisor supervisor = {
+        .config = config, .pid = getpid(), .control_fd = -1, .kill_frontend_ns = CLOCK_NEVER
+    };
     if (!shared_create(config, &supervisor.shared))
         return 1;
     supervisor.workers = calloc(supervisor.shared.workers, sizeof *supervisor.workers);

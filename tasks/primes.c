@@ -40,20 +40,11 @@ struct primes_below {
     uint64_t largest; /* 0: none */
 };
 
-static uint64_t slot_of(uint64_t odd)
-{
-    return odd / 2;
-}
+static uint64_t slot_of(uint64_t odd) { return odd / 2; }
 
-static uint64_t number_of(uint64_t slot)
-{
-    return slot == 0 ? 2 : 2 * slot + 1;
-}
+static uint64_t number_of(uint64_t slot) { return slot == 0 ? 2 : 2 * slot + 1; }
 
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
+static uint64_t min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 /* Strikes every `step`th slot from `slot` on and returns the first that lies past the end. */
 static size_t strike(uint8_t *slots, size_t count, size_t slot, size_t step)

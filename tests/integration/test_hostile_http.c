@@ -302,6 +302,75 @@ static void half_close__after_a_request__answered(void **state)
     http_close(&conn);
 }
 
+#define SLOW_JOB(timeout_ms)                                                  \
+    "POST /compute/sum_squares?timeout_ms=" timeout_ms " HTTP/1.1\r\n" H JSON \
+    "Content-Length: 17\r\n\r\n{\"n\":10000000000}"
+
+static void expect_status(struct http_conn *conn, unsigned status)
+{
+    struct http_reply reply;
+    assert_int_equal(http_receive(conn, false, scaled_ms(ANSWER_MS), &reply), HTTP_ANSWERED);
+    assert_int_equal(reply.status, status);
+    http_reply_done(&reply);
+}
+
+/* libmicrohttpd treats a resumed connection differently when it has others: hence the idle one in the next two. */
+static void half_close__while_a_job_runs__answered(void **state)
+{
+    (void)state;
+    struct http_conn idle, conn;
+    struct http_reply reply;
+    assert_true(http_connect(&idle, server.port));
+    for (int i = 0; i < 10; i++) {
+        assert_true(http_connect(&conn, server.port));
+        assert_true(http_send_raw(&conn, GOOD_JOB, strlen(GOOD_JOB)));
+        assert_int_equal(shutdown(conn.fd, SHUT_WR), 0);
+        assert_int_equal(http_receive(&conn, false, scaled_ms(ANSWER_MS), &reply), HTTP_ANSWERED);
+        assert_true(reply.status == 200 || reply.status == 499); /* or cancelled, on a very slow machine */
+        http_reply_done(&reply);
+        http_close(&conn);
+    }
+    http_close(&idle);
+}
+
+static void bad_next_request__while_a_job_runs__takes_no_answer_from_it(void **state)
+{
+    (void)state;
+    static const char bad[] = "GET /healthz\r\n\r\n";
+    struct http_conn idle, conn;
+    assert_true(http_connect(&idle, server.port));
+    assert_true(http_connect(&conn, server.port));
+    assert_true(http_send_raw(&conn, SLOW_JOB("300"), strlen(SLOW_JOB("300"))));
+    assert_true(http_send_raw(&idle, HEALTH, strlen(HEALTH)));
+    expect_status(&idle, 200); /* so the job was read, without what follows */
+    assert_true(http_send_raw(&conn, bad, strlen(bad)));
+    expect_status(&conn, 504);
+    expect_status(&conn, 400);
+    assert_true(http_wait_closed(&conn, scaled_ms(CLOSE_MS)));
+    http_close(&conn);
+    http_close(&idle);
+}
+
+static void body_of_next_request__while_a_job_runs__time_starts_after_it(void **state)
+{
+    (void)state;
+    static const char first[] = SLOW_JOB("900") JOB "Content-Length: 8\r\n\r\n{";
+    struct server late;
+    struct http_conn conn;
+    struct http_reply reply;
+    assert_true(start_with_short_deadlines(&late));
+    assert_true(http_connect(&conn, late.port));
+    assert_true(http_send_raw(&conn, first, strlen(first)));
+    expect_status(&conn, 504);
+    http_receive(&conn, false, 150, &reply); /* the deadlines were looked at meanwhile */
+    assert_int_equal(reply.outcome, HTTP_TIMED_OUT);
+    http_reply_done(&reply);
+    assert_true(http_send_raw(&conn, &N10[1], 7));
+    expect_status(&conn, 200);
+    http_close(&conn);
+    server_stop(&late);
+}
+
 static void head__byte_by_byte__answered(void **state)
 {
     (void)state;
@@ -384,6 +453,9 @@ int main(void)
         cmocka_unit_test(drip__activity_without_end__deadline_is_absolute),
         cmocka_unit_test(half_close__in_the_middle__closed_at_once),
         cmocka_unit_test(half_close__after_a_request__answered),
+        cmocka_unit_test(half_close__while_a_job_runs__answered),
+        cmocka_unit_test(bad_next_request__while_a_job_runs__takes_no_answer_from_it),
+        cmocka_unit_test(body_of_next_request__while_a_job_runs__time_starts_after_it),
         cmocka_unit_test(head__byte_by_byte__answered),
         cmocka_unit_test(expectation__good_and_refused__client_need_not_send_the_body),
         cmocka_unit_test(refusal__client_still_sends_8_mb__readable),

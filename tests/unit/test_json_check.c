@@ -48,10 +48,7 @@ static void assert_accepts_within(const struct json_limits *limits, const char *
         fail_msg("refused %s: %s at %zu", text, error.message, error.offset);
 }
 
-static void assert_accepts(const char *text)
-{
-    assert_accepts_within(&JSON_LIMITS_DEFAULT, text);
-}
+static void assert_accepts(const char *text) { assert_accepts_within(&JSON_LIMITS_DEFAULT, text); }
 
 static void assert_refuses(const char *text, const char *message, size_t offset)
 {

@@ -259,16 +259,12 @@ static void parse_json__every_problem__is_reported(void **state UNUSED)
     assert_errors(TASK_ARGS_JSON, "{}", "[" ERROR("/n", "is required") "]");
     assert_errors(
         TASK_ARGS_JSON, "{\"mode\":\"\",\"x\":1,\"big\":0.5,\"text\":\"a\"}",
-        "[" ERROR("/mode", "must be one of slow, fast") "," ERROR(
-            "/x",
-            "is not a parameter of sample") "," ERROR("/big",
-                                                      "must be an integer from -9223372036854775808 to "
-                                                      "9223372036854775807") "," ERROR("/text",
-                                                                                       "must be at least 2 bytes "
-                                                                                       "long") "," ERROR("/n",
-                                                                                                         "is "
-                                                                                                         "require"
-                                                                                                         "d") "]");
+        "[" ERROR("/mode", "must be one of slow, fast") "," ERROR("/x", "is not a parameter of sample") "," ERROR(
+            "/big", "must be an integer from -9223372036854775808 to "
+                    "9223372036854775807") "," ERROR("/text", "must be at least 2 bytes "
+                                                              "long") "," ERROR("/n", "is "
+                                                                                      "require"
+                                                                                      "d") "]");
 }
 
 static void parse_json__more_than_sixteen_problems__reports_sixteen(void **state UNUSED)
