@@ -233,6 +233,7 @@ static bool doom(struct process_pool *pool, unsigned index, unsigned running_slo
 static void settle(struct process_pool *pool, struct worker_entry *worker, unsigned slot, int wait_status)
 {
     struct job *job = worker->jobs[slot];
+    worker->is_spilled[slot] = true; /* it may have died between spilling its result and saying so */
     if (job != NULL) {
         bool is_started = worker_entry_note_attempt(worker, slot, job);
         bool may_repeat =
