@@ -405,7 +405,8 @@ static bool init_thread(struct io_pool *pool, unsigned index, const struct io_po
     struct io_thread *thread = &pool->threads[index];
     thread->pool = pool;
     thread->index = index;
-    thread->env = (struct transfer_env){ .policy = &pool->policy,
+    thread->env = (struct transfer_env){ .thread = index,
+                                         .policy = &pool->policy,
                                          .connect_timeout_ms = config->connect_timeout_ms,
                                          .user_agent = pool->user_agent };
     thread->ringers = &pool->ringers[(size_t)index * config->loops];

@@ -17,6 +17,7 @@ bool io_thread_init(struct io_thread *thread, long connections_max)
     TAILQ_INIT(&thread->inbox);
     TAILQ_INIT(&thread->to_cancel);
     TAILQ_INIT(&thread->finished);
+    TAILQ_INIT(&thread->env.waiting);
     thread->idle = calloc(IDLE_TRANSFERS_MAX, sizeof *thread->idle);
     if (!thread->idle)
         return false;
@@ -106,6 +107,14 @@ static void harvest(struct io_thread *thread)
     }
 }
 
+static void resume_waiting(struct io_thread *thread)
+{
+    struct transfer *transfer;
+    while ((transfer = transfer_next_waiting(&thread->env)) != NULL)
+        if (!transfer_resume(transfer))
+            finish(thread, transfer_user(transfer));
+}
+
 static void note_awake(void *user)
 {
     struct io_thread *thread = user;
@@ -127,6 +136,7 @@ static void *run(void *user)
         }
         curl_loop_run_due(&thread->loop);
         harvest(thread);
+        resume_waiting(thread);
         curl_loop_wait(&thread->loop, !has_work && TAILQ_EMPTY(&thread->finished), note_awake, thread);
         harvest(thread);
     }

@@ -42,7 +42,7 @@ struct io_call {
     size_t unfinished;         /* guarded by the pool's lock */
     enum status
         why; /* it was cancelled for; ST_OK: it was not. Guarded by the pool's lock until a job is on a cancel list */
-    struct body_budget budget;
+    struct call_budget budget;
     struct admission_group group;
     struct io_job *jobs; /* call->count of them */
 };

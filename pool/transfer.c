@@ -14,7 +14,7 @@
 
 enum { KEPT_BODY_BYTES = 256 * 1024 };
 
-struct transfer *transfer_new(const struct transfer_env *env)
+struct transfer *transfer_new(struct transfer_env *env)
 {
     struct transfer *t = calloc(1, sizeof *t);
     if (!t)
@@ -53,8 +53,28 @@ struct transfer *transfer_of(CURL *easy)
 void *transfer_user(const struct transfer *transfer) { return transfer->user; }
 struct transfer_usage transfer_usage(const struct transfer *transfer) { return transfer->usage; }
 
+void transfer_lookup_done(struct transfer *t)
+{
+    if (!t->is_resolving)
+        return;
+    t->is_resolving = false;
+    t->env->lookups--;
+    t->budget->lookups[t->env->thread]--;
+    t->env->may_resume = true;
+}
+
+static bool has_place(const struct transfer *t)
+{
+    return t->parts.address_len > 0 || (t->env->lookups < TRANSFER_LOOKUPS_MAX &&
+                                        t->budget->lookups[t->env->thread] < TRANSFER_LOOKUPS_PER_CALL);
+}
+
 static void remove_from_multi(struct transfer *t)
 {
+    if (t->is_waiting)
+        TAILQ_REMOVE(&t->env->waiting, t, waiting_link);
+    t->is_waiting = false;
+    transfer_lookup_done(t);
     if (t->is_added)
         curl_multi_remove_handle(t->env->loop->multi, t->easy);
     t->is_added = false;
@@ -82,6 +102,29 @@ static void clear_hop(struct transfer *t)
     response_head_clear(&t->head);
 }
 
+/* Hands the hop to libcurl. False: it cannot be made, and the item says why. */
+static bool begin_hop(struct transfer *t)
+{
+    uint64_t now_ns = clock_now_ns();
+    uint64_t remaining_ms = t->deadline_ns > now_ns ? (t->deadline_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS : 0;
+    if (remaining_ms == 0) {
+        fetch_item_fail(t->item, ST_TIMEOUT, t->redirects > 0 ? "redirect" : "dns",
+                        t->redirects > 0 ? "no time was left to follow the redirect" : "no time was left to resolve the name");
+        return false;
+    }
+    if (!transfer_apply_hop(t, remaining_ms) || curl_multi_add_handle(t->env->loop->multi, t->easy) != CURLM_OK) {
+        fetch_item_fail(t->item, ST_NO_MEMORY, "connect", "%s", status_title(ST_NO_MEMORY));
+        return false;
+    }
+    t->is_added = true;
+    if (t->parts.address_len == 0) {
+        t->is_resolving = true;
+        t->env->lookups++;
+        t->budget->lookups[t->env->thread]++;
+    }
+    return true;
+}
+
 /* t->parts is that of t->url. False: the hop cannot be made, and the item says why. */
 static bool run_hop(struct transfer *t)
 {
@@ -95,18 +138,34 @@ static bool run_hop(struct transfer *t)
             return false;
         }
     }
-    uint64_t now_ns = clock_now_ns();
-    uint64_t remaining_ms = t->deadline_ns > now_ns ? (t->deadline_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS : 0;
-    if (remaining_ms == 0) {
-        fetch_item_fail(t->item, ST_TIMEOUT, "redirect", "no time was left to follow the redirect");
-        return false;
-    }
-    if (!transfer_apply_hop(t, remaining_ms) || curl_multi_add_handle(t->env->loop->multi, t->easy) != CURLM_OK) {
-        fetch_item_fail(t->item, ST_NO_MEMORY, "connect", "%s", status_title(ST_NO_MEMORY));
-        return false;
-    }
-    t->is_added = true;
+    if (has_place(t))
+        return begin_hop(t);
+    t->is_waiting = true;
+    TAILQ_INSERT_TAIL(&t->env->waiting, t, waiting_link);
     return true;
+}
+
+struct transfer *transfer_next_waiting(struct transfer_env *env)
+{
+    if (!env->may_resume)
+        return NULL;
+    struct transfer *t;
+    TAILQ_FOREACH(t, &env->waiting, waiting_link)
+        if (has_place(t)) {
+            TAILQ_REMOVE(&env->waiting, t, waiting_link);
+            t->is_waiting = false;
+            return t;
+        }
+    env->may_resume = false;
+    return NULL;
+}
+
+bool transfer_resume(struct transfer *transfer)
+{
+    if (begin_hop(transfer))
+        return true;
+    end_failed(transfer);
+    return false;
 }
 
 static bool method_sends_body(const struct fetch_item *item)
@@ -114,7 +173,7 @@ static bool method_sends_body(const struct fetch_item *item)
     return item->method == FETCH_POST || item->method == FETCH_PUT || item->method == FETCH_PATCH || item->body_len > 0;
 }
 
-bool transfer_start(struct transfer *transfer, struct fetch_item *item, size_t index, struct body_budget *budget,
+bool transfer_start(struct transfer *transfer, struct fetch_item *item, size_t index, struct call_budget *budget,
                     void *user)
 {
     struct transfer *t = transfer;

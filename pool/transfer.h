@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "base/attrs.h"
 #include "pool/curl_loop.h"
@@ -25,29 +26,52 @@
 
 struct transfer; /* opaque */
 
+enum {
+    TRANSFER_THREADS_MAX = 64,
+    /* libcurl resolves each name on a thread of its own with two or three descriptors, and a name server that does not
+     * answer keeps them for seconds. So only some transfers of a thread resolve at once, and one call's have no more
+     * than half of the places: the rest wait here. Transfers to literal addresses need no place. */
+    TRANSFER_LOOKUPS_MAX = 64,
+    TRANSFER_LOOKUPS_PER_CALL = 32,
+    TRANSFER_DESCRIPTORS_PER_LOOKUP = 3
+};
+
+TAILQ_HEAD(transfer_queue, transfer);
+
 /* What all transfers of a thread share. Outlives them. */
 struct transfer_env {
     struct curl_loop *loop;
     const struct egress_policy *policy;
     uint32_t connect_timeout_ms;
     const char *user_agent;
+    unsigned thread; /* its index: < TRANSFER_THREADS_MAX */
+    /* transfer.c's own; zero-initialise and TAILQ_INIT() */
+    struct transfer_queue waiting; /* for a place to resolve their host's name */
+    unsigned lookups;              /* places taken */
+    bool may_resume;               /* a place has become free since the queue was looked through */
 };
 
-/* Decoded body bytes that one call's results may have together. */
-struct body_budget {
-    _Atomic size_t used;
+/* What the transfers of one call share. */
+struct call_budget {
+    _Atomic size_t used; /* decoded body bytes of its results */
     size_t max;
+    uint16_t lookups[TRANSFER_THREADS_MAX]; /* places taken, each written by that thread alone */
 };
 
 /* NULL: no memory. */
-struct transfer *transfer_new(const struct transfer_env *env) NONNULL MUST_CHECK;
+struct transfer *transfer_new(struct transfer_env *env) NONNULL MUST_CHECK;
 void transfer_free(struct transfer *transfer); /* NULL is a no-op; must not be under way */
 
 /* `index`: of the item in its call. `user`: the caller's, for transfer_user(). */
-bool transfer_start(struct transfer *transfer, struct fetch_item *item, size_t index, struct body_budget *budget,
+bool transfer_start(struct transfer *transfer, struct fetch_item *item, size_t index, struct call_budget *budget,
                     void *user) NONNULL MUST_CHECK;
 bool transfer_hop_done(struct transfer *transfer, CURLcode code) NONNULL MUST_CHECK;
 void transfer_abort(struct transfer *transfer, enum status why) NONNULL;
+
+/* The next transfer that waited to resolve a name and now may, taken off the queue; NULL: none. Not from a callback of
+ * libcurl's. The caller resumes it: false means that it has ended (its time was over). */
+struct transfer *transfer_next_waiting(struct transfer_env *env) NONNULL MUST_CHECK;
+bool transfer_resume(struct transfer *transfer) NONNULL MUST_CHECK;
 void transfer_recycle(struct transfer *transfer) NONNULL;
 
 struct transfer *transfer_of(CURL *easy) NONNULL;

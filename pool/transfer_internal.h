@@ -14,15 +14,18 @@
 enum transfer_stage { STAGE_RESOLVING, STAGE_CONNECTING, STAGE_TLS, STAGE_REQUEST, STAGE_HEAD, STAGE_BODY };
 
 struct transfer {
-    const struct transfer_env *env;
+    struct transfer_env *env;
     CURL *easy;
-    bool is_added;   /* to the multi handle */
+    bool is_added;     /* to the multi handle */
+    bool is_waiting;   /* in env->waiting */
+    bool is_resolving; /* has one of env's places */
+    TAILQ_ENTRY(transfer) waiting_link;
     bool is_special; /* the easy handle has options beyond those of a plain GET */
 
     /* the fetch */
     struct fetch_item *item;
     size_t index;
-    struct body_budget *budget;
+    struct call_budget *budget;
     void *user;
     uint64_t started_ns, deadline_ns;
     struct transfer_usage usage;
@@ -59,6 +62,9 @@ bool transfer_apply_hop(struct transfer *t, uint64_t remaining_ms) NONNULL MUST_
 bool transfer_will_follow(const struct transfer *t)
     NONNULL MUST_CHECK; /* a redirect, by its status, header and our limit */
 void transfer_note_refusal(struct transfer *t, const struct sockaddr *address, const char *rule) NONNULL;
+
+/* transfer.c: the hop needs its place to resolve a name no longer. From callbacks too. */
+void transfer_lookup_done(struct transfer *t) NONNULL;
 
 /* transfer_result.c */
 void transfer_fail_refused(struct transfer *t) NONNULL;

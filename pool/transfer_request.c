@@ -52,6 +52,7 @@ static curl_socket_t on_open_socket(void *user, curlsocktype purpose, struct cur
         return CURL_SOCKET_BAD;
     }
     t->stage = STAGE_CONNECTING;
+    transfer_lookup_done(t);
     return curl_loop_open_socket(t->env->loop, address);
 }
 
@@ -90,6 +91,7 @@ static int on_request(void *user, char *peer_ip, char *local_ip, int peer_port, 
     (void)peer_port;
     (void)local_port;
     struct transfer *t = user;
+    transfer_lookup_done(t); /* a reused connection needed none */
     if (!peer_is_allowed(t, peer_ip)) {
         t->failure = ST_BLOCKED_ADDRESS;
         return CURL_PREREQFUNC_ABORT;

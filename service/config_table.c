@@ -38,6 +38,8 @@ const struct config_option config_options[] = {
       .help = "request target: path and query (414 beyond)" },
     { SERVICE, FIELD(max_body_bytes), BYTES(1, GIB, "8m"),
       .help = "body of one request (413 beyond)" },
+    { SERVICE, FIELD(max_bodies_bytes), BYTES(1, 64 * GIB, "256m"),
+      .help = "bodies of all requests that are received or worked on, together (503 beyond)" },
     { SERVICE, FIELD(header_timeout_ms), MS(1, HOUR, "10000"),
       .help = "from a request's first byte to the end of its header" },
     { SERVICE, FIELD(body_timeout_ms), MS(1, HOUR, "30000"),

@@ -18,6 +18,7 @@
 #include "handlers/limits.h"
 #include "pool/io_pool.h"
 #include "pool/process_pool.h"
+#include "pool/transfer.h"
 #include "service/connection.h"
 #include "service/control.h"
 #include "service/drain.h"
@@ -84,7 +85,7 @@ static void budget_descriptors(struct frontend *frontend)
     frontend->inflight_max = config->fetch_inflight_max;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return;
-    uint64_t own = OWN_DESCRIPTORS + 2 * (uint64_t)frontend->given->shared->workers + 4 * (uint64_t)config->io_threads;
+    uint64_t own = OWN_DESCRIPTORS + 2 * (uint64_t)frontend->given->shared->workers + (4 + TRANSFER_LOOKUPS_MAX * TRANSFER_DESCRIPTORS_PER_LOOKUP) * (uint64_t)config->io_threads;
     uint64_t wanted = (uint64_t)config->max_connections + config->fetch_inflight_max;
     uint64_t available = limit.rlim_cur > own ? limit.rlim_cur - own : 0;
     if (wanted <= available)

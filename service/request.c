@@ -324,6 +324,7 @@ void request_completed(void *cls, struct MHD_Connection *mhd, void **context, en
     log_end(request);
     struct server *server = loop->server;
     server_uncount(&server->requests_in_flight);
+    atomic_fetch_sub_explicit(&server->body_bytes, request->charged_bytes, memory_order_relaxed);
     server_count(&server->responses[request->phase == REQUEST_SENDING ? request->http_status / 100 : 0]);
     connection_request_completed(request->connection);
     release(loop, request);
@@ -392,6 +393,13 @@ static void receive_body(struct request *request, const char *bytes, size_t len)
     if (request->has_content_length && request->body.len == 0 &&
         buf_reserve(&request->body, (size_t)request->content_length) == NULL) {
         refuse(request, ST_NO_MEMORY, "no memory for the request body");
+        connection_refuse(request->connection, ST_NO_MEMORY, request->refusal_detail);
+        return;
+    }
+    struct server *server = request->connection->loop->server;
+    request->charged_bytes += len;
+    if (atomic_fetch_add_explicit(&server->body_bytes, len, memory_order_relaxed) + len > server->config->max_bodies_bytes) {
+        refuse(request, ST_NO_MEMORY, "the bodies of all requests together exceed --max-bodies-bytes");
         connection_refuse(request->connection, ST_NO_MEMORY, request->refusal_detail);
         return;
     }

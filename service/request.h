@@ -43,6 +43,7 @@ struct request {
     char path_arg[64];
     char id[REQUEST_ID_MAX + 1];
     struct buf body;
+    size_t charged_bytes; /* to server->body_bytes */
     /* the answer */
     struct MHD_Response *response;
     unsigned http_status;

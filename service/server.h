@@ -30,6 +30,7 @@ struct server {
     /* Counters of all loops; relaxed atomics, each written by many. */
     _Atomic uint64_t connections, connections_accepted, connections_refused;
     _Atomic uint64_t requests, requests_in_flight, responses[6];
+    _Atomic uint64_t body_bytes; /* of the requests in flight */
 };
 
 static inline enum lifecycle server_lifecycle(const struct server *server)

@@ -1,4 +1,5 @@
 /* Tests of pool/transfer*.c: what one URL becomes, over redirects and with origins that misbehave. */
+#include "pool/transfer.h"
 #include "tests/unit/fetch_rig.h"
 
 /* ---- requests */
@@ -380,6 +381,22 @@ static void policy__name_of_a_refused_address__refused_at_the_socket(void **stat
     assert_int_equal(origin_get_counts(origin).connections, before);
 }
 
+/* More names at once than there are places to resolve them: the others wait for one, and none is forgotten. */
+static void lookups__more_names_than_places__all_fetched(void **state)
+{
+    (void)state;
+    start_pool(&(struct io_pool_config){ .threads = 1 });
+    struct call *c = new_call();
+    char urls[3 * TRANSFER_LOOKUPS_MAX][64];
+    for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
+        snprintf(urls[i], sizeof urls[i], "http://name-%zu.localhost:%u/small", i, origin_port(origin));
+        add_url(c, urls[i]);
+    }
+    run(c);
+    for (size_t i = 0; i < ARRAY_LEN(urls); i++)
+        assert_int_equal(c->items[i].status, ST_OK);
+}
+
 static void policy__proxy_in_the_environment__ignored(void **state)
 {
     (void)state;
@@ -398,6 +415,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         pool_test(submit__method_headers_body__sent_as_asked),
+        pool_test(lookups__more_names_than_places__all_fetched),
         pool_test(submit__head__status_without_body),
         pool_test(submit__post__never_on_a_kept_connection),
         pool_test(submit__bad_origins__typed_failures),
