@@ -40,6 +40,8 @@ static const struct metric metrics[] = {
     { "twinpool_requests_received_total", "Requests whose header was complete.", COUNTER, PLAIN,
       FIELD(server.requests) },
     { "twinpool_requests_in_flight", "Requests not answered yet.", GAUGE, PLAIN, FIELD(server.requests_in_flight) },
+    { "twinpool_request_body_bytes", "Bodies of the requests in flight, as far as received.", GAUGE, PLAIN,
+      FIELD(server.body_bytes) },
 
     { "twinpool_workers", "Worker processes wanted.", GAUGE, PLAIN, FIELD(compute.workers) },
     { "twinpool_workers_ready", "Worker processes that can take a job.", GAUGE, PLAIN, FIELD(compute.workers_ready) },

@@ -17,6 +17,7 @@ struct server_stats {
     uint64_t connections_refused; /* over the limit */
     uint64_t requests;            /* whose header was complete */
     uint64_t requests_in_flight;  /* of those: not answered yet */
+    uint64_t body_bytes;          /* of theirs, received so far */
     uint64_t responses[6]; /* by class: [2] counts 2xx; [0] those that ended without an answer (the client left) */
 };
 

@@ -62,6 +62,7 @@ static void write_requests(struct buf *out, const struct server_stats *server)
     member_object(out, "requests");
     member_uint(out, "received", server->requests);
     member_uint(out, "in_flight", server->requests_in_flight);
+    member_uint(out, "body_bytes", server->body_bytes);
     member_object(out, "answered");
     member_uint(out, "2xx", server->responses[2]);
     member_uint(out, "3xx", server->responses[3]);

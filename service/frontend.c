@@ -119,6 +119,7 @@ static void get_server_stats(const struct app *app, struct server_stats *ret_sta
         .connections_refused = atomic_load_explicit(&server->connections_refused, memory_order_relaxed),
         .requests = atomic_load_explicit(&server->requests, memory_order_relaxed),
         .requests_in_flight = atomic_load_explicit(&server->requests_in_flight, memory_order_relaxed),
+        .body_bytes = atomic_load_explicit(&server->body_bytes, memory_order_relaxed),
     };
     for (size_t i = 0; i < ARRAY_LEN(ret_stats->responses); i++)
         ret_stats->responses[i] = atomic_load_explicit(&server->responses[i], memory_order_relaxed);

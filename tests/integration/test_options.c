@@ -14,6 +14,7 @@
 
 #include "tests/support/program.h"
 #include "tests/support/server.h"
+#include "tests/support/timing.h"
 
 enum { ARGUMENTS_MAX = 6, PATH_BYTES = 64 };
 
@@ -189,6 +190,38 @@ static void log__json__each_line_an_object(void **state)
     free(log);
 }
 
+static bool first_has_arrived(void *server) { return server_stat(server, "requests.body_bytes") == 59999; }
+
+/* Two bodies that are received at once and fit one by one, but not together: the second is refused, the first is served. */
+static void max_bodies_bytes__together_too_much__503_names_it(void **state)
+{
+    (void)state;
+    static const char head[] = "POST /compute/digest HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 60000\r\n\r\n";
+    static char body[60000];
+    struct server server;
+    struct http_conn first, second;
+    struct http_reply reply;
+    const char *const flags[] = { "--workers", "1", "--max-bodies-bytes", "80000", NULL };
+    memset(body, 'x', sizeof body);
+    assert_true(server_start(&server, flags, NULL));
+    assert_true(http_connect(&first, server.port) && http_connect(&second, server.port));
+    assert_true(http_send_raw(&first, head, strlen(head)) && http_send_raw(&first, body, sizeof body - 1));
+    assert_true(wait_until(first_has_arrived, &server, scaled_ms(10000)));
+    assert_true(http_send_raw(&second, head, strlen(head)));
+    (void)!http_send_raw(&second, body, sizeof body);
+    assert_int_equal(http_receive(&second, false, scaled_ms(10000), &reply), HTTP_ANSWERED);
+    assert_int_equal(reply.status, 503);
+    assert_non_null(strstr(reply.body, "--max-bodies-bytes"));
+    http_reply_done(&reply);
+    assert_true(http_send_raw(&first, body, 1));
+    assert_int_equal(http_receive(&first, false, scaled_ms(10000), &reply), HTTP_ANSWERED);
+    assert_int_equal(reply.status, 200);
+    http_reply_done(&reply);
+    http_close(&first);
+    http_close(&second);
+    assert_int_equal(server_stop(&server), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +233,7 @@ int main(void)
         cmocka_unit_test(healthcheck__server_there_or_not__exit_0_or_1),
         cmocka_unit_test(listen__address_in_use__exit_1_and_said),
         cmocka_unit_test(log__json__each_line_an_object),
+        cmocka_unit_test(max_bodies_bytes__together_too_much__503_names_it),
     };
     return cmocka_run_group_tests_name("options", tests, NULL, NULL);
 }
