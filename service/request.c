@@ -476,14 +476,6 @@ void request_give_up(struct request *request, enum status why)
 /* ---- what handlers call
  * ---------------------------------------------------------------------------------------------------- */
 
-const char *exchange_query(const struct exchange *x, const char *name)
-{
-    for (size_t i = 0; i < x->query_count; i++)
-        if (strcmp(x->query[i].name, name) == 0)
-            return x->query[i].value;
-    return NULL;
-}
-
 void exchange_wait(struct exchange *x, uint64_t deadline_ns)
 {
     struct request *request = request_of(x);

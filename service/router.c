@@ -7,12 +7,18 @@
 #define GET_HEAD    (BIT(HTTP_GET) | BIT(HTTP_HEAD) | BIT(HTTP_OPTIONS))
 #define POST        (BIT(HTTP_POST) | BIT(HTTP_OPTIONS))
 
+/* clang-format off: one route a line */
 static const struct route routes[] = {
-    { "/healthz", GET_HEAD, false, &endpoint_healthz },   { "/compute/{}", GET_HEAD | POST, true, &endpoint_compute },
-    { "/fetch", GET_HEAD | POST, true, &endpoint_fetch }, { "/compute/{}/map", POST, true, &endpoint_compute_map },
-    { "/tasks", GET_HEAD, false, &endpoint_tasks },       { "/readyz", GET_HEAD, false, &endpoint_readyz },
-    { "/metrics", GET_HEAD, false, &endpoint_metrics },   { "/stats", GET_HEAD, false, &endpoint_stats },
+    { "/healthz", GET_HEAD, false, &endpoint_healthz },
+    { "/compute/{}", GET_HEAD | POST, true, &endpoint_compute },
+    { "/fetch", GET_HEAD | POST, true, &endpoint_fetch },
+    { "/compute/{}/map", POST, true, &endpoint_compute_map },
+    { "/tasks", GET_HEAD, false, &endpoint_tasks },
+    { "/readyz", GET_HEAD, false, &endpoint_readyz },
+    { "/metrics", GET_HEAD, false, &endpoint_metrics },
+    { "/stats", GET_HEAD, false, &endpoint_stats },
 };
+/* clang-format on */
 
 static const char *const method_names[] = {
     [HTTP_GET] = "GET",     [HTTP_HEAD] = "HEAD",     [HTTP_POST] = "POST",       [HTTP_PUT] = "PUT",

@@ -56,14 +56,6 @@ static void expect_json(const char *text)
         fail_msg("%s at byte %zu of %s", error.message, error.offset, text);
 }
 
-const char *exchange_query(const struct exchange *x, const char *name)
-{
-    for (size_t i = 0; i < x->query_count; i++)
-        if (strcmp(x->query[i].name, name) == 0)
-            return x->query[i].value;
-    return NULL;
-}
-
 void exchange_wait(struct exchange *x, uint64_t deadline_ns)
 {
     (void)x;
