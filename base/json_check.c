@@ -56,7 +56,7 @@ static bool fail_here(struct checker *checker, const char *message)
     return fail(checker, checker->at, checker->at == checker->end ? "unexpected end of the text" : message);
 }
 
-/* ---- strings ---- */
+/* ---- strings */
 
 static bool take_unicode_escape(struct checker *checker)
 {
@@ -118,7 +118,7 @@ static bool take_string(struct checker *checker)
     }
 }
 
-/* ---- keys ---- */
+/* ---- keys */
 
 static uint64_t hash_point(void)
 {
@@ -187,7 +187,7 @@ static bool take_key(struct checker *checker, enum expectation *ret_next)
     return true;
 }
 
-/* ---- values ---- */
+/* ---- values */
 
 static bool take_number(struct checker *checker)
 {
@@ -253,7 +253,7 @@ static bool take_value(struct checker *checker, enum expectation *ret_next)
     }
 }
 
-/* ---- the machine ---- */
+/* ---- the machine */
 
 static bool take_comma_or_end(struct checker *checker, enum expectation *ret_next)
 {

@@ -13,7 +13,7 @@
 #include "base/json_scan.h"
 #include "base/utf8.h"
 
-/* ---- strings ---- */
+/* ---- strings */
 
 static const char hex_digits[] = "0123456789abcdef";
 
@@ -170,7 +170,7 @@ void json_key(struct buf *out, const char *key)
     out->len += len + 3;
 }
 
-/* ---- numbers ---- */
+/* ---- numbers */
 
 #define DIGITS_MAX 40 /* of a 128-bit number: 39, and one for the sign */
 

@@ -53,7 +53,7 @@ void log_setup(enum log_format format, enum log_level minimum)
 
 bool log_enabled(enum log_level level) { return level >= minimum_level; }
 
-/* ---- a line ---- */
+/* ---- a line */
 
 static void put(struct line *line, const char *bytes, size_t len)
 {
@@ -126,7 +126,7 @@ static void put_quoted(struct line *line, const char *text)
     put(line, "\"", 1);
 }
 
-/* ---- the parts of a line ---- */
+/* ---- the parts of a line */
 
 static void put_time(struct line *line)
 {
@@ -215,7 +215,7 @@ void log_write(enum log_level level, const char *event, const struct log_field *
     errno = saved_errno;
 }
 
-/* ---- the limit ---- */
+/* ---- the limit */
 
 /* The thread that moves the window on resets the count. Others may count into either second meanwhile: hence
  * "approximate", by at most one event per thread. */

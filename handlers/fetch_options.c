@@ -24,7 +24,7 @@ enum {
     TIMEOUT_MIN_MS = 1
 };
 
-/* ---- errors ---- */
+/* ---- errors */
 
 /* RFC 6901: "~" and "/" inside a name are "~0" and "~1". */
 static void write_pointer(struct buf *out, const char *at, const char *member)
@@ -93,7 +93,7 @@ void fetch_errors_add_parameter(struct fetch_errors *errors, const char *name, c
     add(errors, "", NULL, name, text);
 }
 
-/* ---- numbers ---- */
+/* ---- numbers */
 
 struct number_option {
     const char *name;
@@ -158,7 +158,7 @@ bool fetch_options_read_parameter(struct fetch_reader *reader, const char *name,
     return true;
 }
 
-/* ---- method and body ---- */
+/* ---- method and body */
 
 static const struct {
     const char *name;
@@ -221,7 +221,7 @@ static void read_body_base64(struct fetch_reader *reader, const cJSON *member, s
     item->body_len = decoded > 0 ? (size_t)decoded - padding : 0;
 }
 
-/* ---- headers ---- */
+/* ---- headers */
 
 static bool is_token(const char *text)
 {
@@ -313,7 +313,7 @@ static void read_headers(struct fetch_reader *reader, const cJSON *member, struc
         reader->errors.out_of_memory = true;
 }
 
-/* ---- all of them ---- */
+/* ---- all of them */
 
 static const struct {
     const char *name;

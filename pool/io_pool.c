@@ -51,7 +51,7 @@ struct io_pool {
 static struct io_job *job_of(struct admission_ticket *ticket) { return (struct io_job *)(void *)ticket; }
 _Static_assert(offsetof(struct io_job, ticket) == 0, "job_of() relies on it");
 
-/* ---- completed calls ---- */
+/* ---- completed calls */
 
 static void push_done(struct io_pool *pool, struct io_call *state)
 {
@@ -84,7 +84,7 @@ void io_pool_collect(struct io_pool *pool, unsigned loop)
     }
 }
 
-/* ---- under the lock ---- */
+/* ---- under the lock */
 
 /* True: it was the call's last item. */
 static bool account(struct io_pool *pool, struct io_job *job)
@@ -165,7 +165,7 @@ static void take_lists(struct io_thread *thread, struct io_jobs *ret_new, struct
     TAILQ_CONCAT(ret_to_cancel, &thread->to_cancel, cancel_link);
 }
 
-/* ---- without the lock ---- */
+/* ---- without the lock */
 
 static void wake(struct io_pool *pool, uint64_t threads)
 {
@@ -352,7 +352,7 @@ void io_pool_get_stats(struct io_pool *pool, struct io_pool_stats *ret_stats)
     ret_stats->blocked = ret_stats->failed_by_status[ST_BLOCKED_ADDRESS];
 }
 
-/* ---- creation and end ---- */
+/* ---- creation and end */
 
 static void stop_threads(struct io_pool *pool, unsigned count)
 {

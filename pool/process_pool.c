@@ -27,7 +27,7 @@ enum {
     KILL_RETRY_MS = 100
 };
 
-/* ---- ending a job ------------------------------------------------------------------------------------------- */
+/* ---- ending a job */
 
 static void end_job(struct process_pool *pool, struct job *job, enum status status)
 {
@@ -91,7 +91,7 @@ static void collect_worker(struct process_pool *pool, struct worker_entry *worke
     collect_done(pool, worker);
 }
 
-/* ---- giving jobs to workers ---------------------------------------------------------------------------------- */
+/* ---- giving jobs to workers */
 
 static void enqueue_front(struct process_pool *pool, struct job *job)
 {
@@ -204,7 +204,7 @@ static void dispatch(struct process_pool *pool)
     }
 }
 
-/* ---- dooming and settling ------------------------------------------------------------------------------------- */
+/* ---- dooming and settling */
 
 static void kill_doomed(struct process_pool *pool, unsigned index)
 {
@@ -253,7 +253,7 @@ static void settle(struct process_pool *pool, struct worker_entry *worker, unsig
     mailbox_release(worker->mailbox, slot);
 }
 
-/* ---- public functions ----------------------------------------------------------------------------------------- */
+/* ---- public functions */
 
 enum status process_pool_create(const struct process_pool_config *config, struct process_pool **ret_pool)
 {

@@ -7,7 +7,8 @@
  * events: its job ends with a status or runs again, and the caller never sees a signal.
  *
  * All functions but create and free may be called from any event loop thread; one mutex guards the pool, held for
- * microseconds and never across a callback or a system call that can block. */
+ * microseconds (longer while a body that spills is copied) and never across a callback or a system call that can block.
+ */
 #ifndef TWINPOOL_POOL_PROCESS_POOL_H
 #define TWINPOOL_POOL_PROCESS_POOL_H
 

@@ -27,7 +27,7 @@
 
 enum { PROBLEMS_MAX_BYTES = 12 * 1024, ITEM_EXTRA_BYTES = MAILBOX_INLINE_BYTES };
 
-/* ---- running a job ---------------------------------------------------------------------------------------------- */
+/* ---- running a job */
 
 struct request_view {
     const char *args;
@@ -224,8 +224,7 @@ void worker_run_slot(struct mailbox *mailbox, const struct spill *spill, unsigne
     cpu_before_ns = cpu_ns;
 }
 
-/* ---- the process ---------------------------------------------------------------------------------------------------
- */
+/* ---- the process */
 
 static void reset_signals(void)
 {

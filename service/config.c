@@ -44,7 +44,7 @@ static bool COLD PRINTF_LIKE(2, 3) fail(FILE *errors, const char *format, ...)
     return false;
 }
 
-/* ---- flags ---- */
+/* ---- flags */
 
 static bool refuse_argument(const char *argument, FILE *errors)
 {
@@ -126,7 +126,7 @@ static bool apply_arguments(const struct arguments *arguments, struct config *co
     return true;
 }
 
-/* ---- environment ---- */
+/* ---- environment */
 
 /* Variables with our prefix that are not options: TWINPOOL_CONFIG is read elsewhere, TWINPOOL_BIN tells test programs
  * where the program is, and the rest is what Kubernetes sets in every container beside a Service named "twinpool". Its
@@ -190,7 +190,7 @@ static const char *find_variable(char *const *environment, const char *name)
     return NULL;
 }
 
-/* ---- defaults, and what must hold between two options ---- */
+/* ---- defaults, and what must hold between two options */
 
 static bool apply_defaults(struct config *config, FILE *errors)
 {

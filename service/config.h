@@ -25,7 +25,7 @@ struct config {
     unsigned max_header_bytes;    /* request line and header fields together */
     unsigned max_url_bytes;       /* request target */
     size_t max_body_bytes;        /* request body */
-    size_t max_bodies_bytes;     /* bodies of all requests at once */
+    size_t max_bodies_bytes;      /* bodies of all requests at once */
     uint32_t header_timeout_ms;   /* from a request's first byte (or the connection) to the end of its header */
     uint32_t body_timeout_ms;     /* from there to the end of its body */
     uint32_t response_timeout_ms; /* from the answer being ready to its last byte sent */

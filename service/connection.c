@@ -55,8 +55,7 @@ void connections_teardown(void)
 
 void connections_bind_thread(struct loop *loop) { current_loop = loop; }
 
-/* ---- refusing ------------------------------------------------------------------------------------------------------
- */
+/* ---- refusing */
 
 static void answer_and_close(struct loop *loop, int fd, enum status status, const char *detail)
 {
@@ -88,8 +87,7 @@ void connection_refuse(struct connection *connection, enum status status, const 
     MHD_set_connection_option(connection->mhd, MHD_CONNECTION_OPTION_TIMEOUT, 1u);
 }
 
-/* ---- the bytes ----------------------------------------------------------------------------------------------------
- */
+/* ---- the bytes */
 
 /* The guard saw a violation in bytes of which the first `good` may still be passed on. */
 static ssize_t stop_reading(struct connection *connection, size_t good)
@@ -141,8 +139,7 @@ ssize_t recv(int fd, void *buffer, size_t len, int flags)
     return syscall(SYS_recvfrom, fd, buffer, len, flags, NULL, NULL);
 }
 
-/* ---- life ----------------------------------------------------------------------------------------------------------
- */
+/* ---- life */
 
 static void hang_up_due(struct timer *timer)
 {
@@ -267,8 +264,7 @@ void connections_accept(struct loop *loop)
     }
 }
 
-/* ---- between requests
- * ------------------------------------------------------------------------------------------------ */
+/* ---- between requests */
 
 void connection_request_completed(struct connection *connection)
 {
@@ -295,8 +291,7 @@ void connections_refuse_pending(struct loop *loop)
     }
 }
 
-/* ---- deadlines
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- deadlines */
 
 static bool is_past(uint64_t now_ns, uint64_t since_ns, uint32_t limit_ms)
 {

@@ -40,8 +40,7 @@ struct frontend {
     unsigned inflight_max; /* transfers at once */
 };
 
-/* ---- the supervisor's messages
- * -------------------------------------------------------------------------------------------- */
+/* ---- the supervisor's messages */
 
 static void kill_worker(void *context, unsigned worker, uint32_t generation, const char *reason)
 {
@@ -85,7 +84,8 @@ static void budget_descriptors(struct frontend *frontend)
     frontend->inflight_max = config->fetch_inflight_max;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return;
-    uint64_t own = OWN_DESCRIPTORS + 2 * (uint64_t)frontend->given->shared->workers + (4 + TRANSFER_LOOKUPS_MAX * TRANSFER_DESCRIPTORS_PER_LOOKUP) * (uint64_t)config->io_threads;
+    uint64_t own = OWN_DESCRIPTORS + 2 * (uint64_t)frontend->given->shared->workers +
+                   (4 + TRANSFER_LOOKUPS_MAX * TRANSFER_DESCRIPTORS_PER_LOOKUP) * (uint64_t)config->io_threads;
     uint64_t wanted = (uint64_t)config->max_connections + config->fetch_inflight_max;
     uint64_t available = limit.rlim_cur > own ? limit.rlim_cur - own : 0;
     if (wanted <= available)
@@ -97,8 +97,7 @@ static void budget_descriptors(struct frontend *frontend)
               LOG_INT("fetch_inflight_max", frontend->inflight_max));
 }
 
-/* ---- creating
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- creating */
 
 static void get_server_stats(const struct app *app, struct server_stats *ret_stats)
 {
@@ -211,8 +210,7 @@ static bool create_loops(struct frontend *frontend)
     return loop_watch(&frontend->loops[0], frontend->given->control_fd, EPOLLIN, &frontend->control_watch);
 }
 
-/* ---- running
- * ----------------------------------------------------------------------------------------------------------------- */
+/* ---- running */
 
 static void *run_loop(void *loop)
 {

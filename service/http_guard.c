@@ -79,7 +79,7 @@ void http_guard_keep_text(struct http_guard *guard, const uint8_t *at, const uin
     guard->text_length = length < UINT8_MAX ? (uint8_t)length : UINT8_MAX;
 }
 
-/* ---- between requests ---- */
+/* ---- between requests */
 
 static void finish_request(struct http_guard *guard)
 {
@@ -123,7 +123,7 @@ static const uint8_t *read_empty_lf(struct http_guard *guard, const uint8_t *at)
     return at + 1;
 }
 
-/* ---- the end of a header or of the trailers ---- */
+/* ---- the end of a header or of the trailers */
 
 static void begin_chunk(struct http_guard *guard)
 {
@@ -153,7 +153,7 @@ static const uint8_t *read_head_lf(struct http_guard *guard, const uint8_t *at)
     return at + 1;
 }
 
-/* ---- bodies ---- */
+/* ---- bodies */
 
 static const uint8_t *read_data(struct http_guard *guard, const uint8_t *at, const uint8_t *end)
 {
@@ -217,7 +217,7 @@ static const uint8_t *read_chunk_end(struct http_guard *guard, const uint8_t *at
     return at + 1;
 }
 
-/* ---- the machine ---- */
+/* ---- the machine */
 
 static const uint8_t *read_head(struct http_guard *guard, const struct http_guard_limits *limits, const uint8_t *at,
                                 const uint8_t *end)

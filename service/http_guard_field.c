@@ -36,7 +36,7 @@ static COLD bool refuse(struct http_guard *guard, enum status status, const char
     return false;
 }
 
-/* ---- the name ---- */
+/* ---- the name */
 
 static bool note_known(struct http_guard *guard, const struct known_field *known)
 {
@@ -62,7 +62,7 @@ static bool note_name(struct http_guard *guard, const char *name, size_t length)
     return true;
 }
 
-/* ---- the value ---- */
+/* ---- the value */
 
 static bool note_host(struct http_guard *guard, const uint8_t *at, const uint8_t *end)
 {
@@ -109,7 +109,7 @@ static bool note_value(struct http_guard *guard, const uint8_t *at, const uint8_
     return true;
 }
 
-/* ---- the end of the line ---- */
+/* ---- the end of the line */
 
 static bool end_host(struct http_guard *guard)
 {
@@ -177,7 +177,7 @@ static bool end_field(struct http_guard *guard)
     return true;
 }
 
-/* ---- the readers ---- */
+/* ---- the readers */
 
 static const uint8_t *read_value_lf(struct http_guard *guard, const uint8_t *at, const uint8_t *end UNUSED)
 {

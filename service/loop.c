@@ -35,8 +35,8 @@ enum {
 static void on_listen(struct watch *watch, uint32_t events)
 {
     (void)events;
-    LOOP_OF(watch, listen_watch)->must_accept =
-        true; /* after the batch: accepting may free connections that have events in it */
+    /* after the batch: accepting may free connections that have events in it */
+    LOOP_OF(watch, listen_watch)->must_accept = true;
 }
 
 static void on_daemon(struct watch *watch, uint32_t events)

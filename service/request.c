@@ -26,8 +26,7 @@ enum {
     TIMEOUT_DIGITS = 9
 };
 
-/* ---- refusing by the header -----------------------------------------------------------------------------------------
- */
+/* ---- refusing by the header */
 
 static void refuse(struct request *request, enum status status, const char *detail)
 {
@@ -217,8 +216,7 @@ static void check_body_size(struct request *request)
     }
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- life */
 
 static struct request *allocate(struct loop *loop)
 {
@@ -325,13 +323,13 @@ void request_completed(void *cls, struct MHD_Connection *mhd, void **context, en
     struct server *server = loop->server;
     server_uncount(&server->requests_in_flight);
     atomic_fetch_sub_explicit(&server->body_bytes, request->charged_bytes, memory_order_relaxed);
-    server_count(&server->responses[request->phase == REQUEST_SENDING ? request->http_status / 100 : 0]);
+    if (!request->connection->is_refused) /* that answer was counted when it was written */
+        server_count(&server->responses[request->phase == REQUEST_SENDING ? request->http_status / 100 : 0]);
     connection_request_completed(request->connection);
     release(loop, request);
 }
 
-/* ---- handling
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- handling */
 
 static void answer_refusal(struct request *request)
 {
@@ -398,7 +396,8 @@ static void receive_body(struct request *request, const char *bytes, size_t len)
     }
     struct server *server = request->connection->loop->server;
     request->charged_bytes += len;
-    if (atomic_fetch_add_explicit(&server->body_bytes, len, memory_order_relaxed) + len > server->config->max_bodies_bytes) {
+    if (atomic_fetch_add_explicit(&server->body_bytes, len, memory_order_relaxed) + len >
+        server->config->max_bodies_bytes) {
         refuse(request, ST_NO_MEMORY, "the bodies of all requests together exceed --max-bodies-bytes");
         connection_refuse(request->connection, ST_NO_MEMORY, request->refusal_detail);
         return;
@@ -473,8 +472,7 @@ void request_give_up(struct request *request, enum status why)
     request->endpoint->give_up(&request->x, why);
 }
 
-/* ---- what handlers call
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- what handlers call */
 
 void exchange_wait(struct exchange *x, uint64_t deadline_ns)
 {

@@ -7,7 +7,8 @@
 #define GET_HEAD    (BIT(HTTP_GET) | BIT(HTTP_HEAD) | BIT(HTTP_OPTIONS))
 #define POST        (BIT(HTTP_POST) | BIT(HTTP_OPTIONS))
 
-/* clang-format off: one route a line */
+/* One route a line. */
+/* clang-format off */
 static const struct route routes[] = {
     { "/healthz", GET_HEAD, false, &endpoint_healthz },
     { "/compute/{}", GET_HEAD | POST, true, &endpoint_compute },

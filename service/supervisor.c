@@ -7,9 +7,8 @@
  * worker stays where it is until there is room: so the front end hears of every generation's start and death, in that
  * order, before the next one starts.
  *
- * Back-off: a worker that dies before it was ready, or within HEALTHY_MS without having been ready for work, failed to
- * start; each such failure in a row doubles its delay. A worker that was ready is replaced at once, whatever killed it.
- */
+ * Back-off: a worker that dies before it was ready failed to start; each such failure in a row doubles its delay. One
+ * that was ready is replaced at once, whatever killed it. */
 #include "service/supervisor.h"
 
 #include <errno.h>
@@ -71,8 +70,7 @@ static uint64_t backoff_ns(struct child *child)
     return delay_ms * NS_PER_MS * (75 + (uint64_t)random() % 51) / 100;
 }
 
-/* ---- starting -------------------------------------------------------------------------------------------------------
- */
+/* ---- starting */
 
 /* In the child: what the supervisor alone may hold. */
 static void leave_supervisor(struct supervisor *supervisor)
@@ -171,8 +169,7 @@ static void start_frontend(struct supervisor *supervisor, uint64_t now_ns)
     epoll_ctl(supervisor->epoll_fd, EPOLL_CTL_ADD, ends[0], &event);
 }
 
-/* ---- telling the front end ------------------------------------------------------------------------------------------
- */
+/* ---- telling the front end */
 
 static bool tell(struct supervisor *supervisor, const struct control_message *message)
 {
@@ -206,8 +203,7 @@ static void announce(struct supervisor *supervisor, unsigned index, uint64_t now
     }
 }
 
-/* ---- reaping
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- reaping */
 
 static void log_death(const char *event, int worker, const struct child *child)
 {
@@ -254,12 +250,23 @@ static bool is_alive(const struct child *child)
     return child->state == CHILD_STARTED || child->state == CHILD_ANNOUNCED;
 }
 
-static bool is_worker(const struct supervisor *supervisor, pid_t pid)
+/* Index of the living worker, -1: it is none. */
+static int find_worker(const struct supervisor *supervisor, pid_t pid)
 {
     for (unsigned i = 0; i < supervisor->shared.workers; i++)
         if (supervisor->workers[i].pid == pid && is_alive(&supervisor->workers[i]))
-            return true;
-    return false;
+            return (int)i;
+    return -1;
+}
+
+static void worker_ended(struct supervisor *supervisor, unsigned index, int wait_status, uint64_t now_ns)
+{
+    struct child *worker = &supervisor->workers[index];
+    worker->wait_status = wait_status;
+    if (worker->state == CHILD_STARTED) /* the death is told as start and death, in order */
+        announce(supervisor, index, now_ns);
+    worker->state = CHILD_DEAD;
+    log_death("worker_died", (int)index, worker);
 }
 
 static void reap(struct supervisor *supervisor, uint64_t now_ns)
@@ -269,31 +276,20 @@ static void reap(struct supervisor *supervisor, uint64_t now_ns)
     while (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid > 0) {
         pid_t pid = ended.si_pid;
         int wait_status = 0;
-        if (is_worker(supervisor, pid))
+        int worker = find_worker(supervisor, pid);
+        if (worker >= 0)
             kill(-pid, SIGKILL); /* what it may have started */
         waitpid(pid, &wait_status, 0);
         ended.si_pid = 0;
-        if (pid == supervisor->frontend.pid && supervisor->frontend.state == CHILD_STARTED) {
+        if (worker >= 0)
+            worker_ended(supervisor, (unsigned)worker, wait_status, now_ns);
+        else if (pid == supervisor->frontend.pid && supervisor->frontend.state == CHILD_STARTED)
             frontend_died(supervisor, wait_status, now_ns);
-            continue;
-        }
-        for (unsigned i = 0; i < supervisor->shared.workers; i++) {
-            struct child *worker = &supervisor->workers[i];
-            if (worker->pid != pid || !is_alive(worker))
-                continue;
-            worker->wait_status = wait_status;
-            if (worker->state == CHILD_STARTED) /* the death is told as start and death, in order */
-                announce(supervisor, i, now_ns);
-            worker->state = CHILD_DEAD;
-            log_death("worker_died", (int)i, worker);
-            break;
-        }
         /* anything else is an orphan that PID 1 inherited: reaped, not ours */
     }
 }
 
-/* ---- events
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- events */
 
 static void ask_to_stop(struct supervisor *supervisor, int sig, uint64_t now_ns)
 {

@@ -45,7 +45,7 @@ struct ctx {
 /* A tenth of the points where each instruction takes ten times as long. */
 static unsigned scaled_points(unsigned count) { return scaled_ms(1) > 1 ? count / 10 : count; }
 
-/* ---- stepping -------------------------------------------------------------------------------------------- */
+/* ---- stepping */
 
 static void be_traced_worker(const struct worker_config *config)
 {
@@ -129,7 +129,7 @@ static void add_even_points(struct ctx *ctx, uint32_t span, unsigned count)
         add_point(ctx, (uint32_t)((uint64_t)span * i / count));
 }
 
-/* ---- a worker's life ------------------------------------------------------------------------------------- */
+/* ---- a worker's life */
 
 /* Gives worker 0 job 0 and brings it to where the phase begins. */
 static pid_t begin_phase(struct ctx *ctx, enum phase phase)
@@ -279,7 +279,7 @@ static void worker__stopped_at_any_instruction__pool_goes_on_without_it(void **s
     }
 }
 
-/* ---- a front end's life ---------------------------------------------------------------------------------- */
+/* ---- a front end's life */
 
 static bool is_none_pending(void *context)
 {
@@ -416,7 +416,7 @@ static void front_end__dies_with_a_death_unheard__no_worker_is_killed_for_it(voi
     assert_nothing_left(ctx, 0);
 }
 
-/* ---- set-up ---------------------------------------------------------------------------------------------- */
+/* ---- set-up */
 
 static bool can_trace(void)
 {

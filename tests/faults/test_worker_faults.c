@@ -31,7 +31,7 @@ static void assert_whole(struct ctx *ctx)
     assert_idle(ctx);
 }
 
-/* ---- crashes --------------------------------------------------------------------------------------------- */
+/* ---- crashes */
 
 static void crash__once__job_runs_again(void **state)
 {
@@ -149,7 +149,7 @@ static void crash__all_workers_at_once__all_come_back(void **state)
     assert_whole(ctx);
 }
 
-/* ---- stops ----------------------------------------------------------------------------------------------- */
+/* ---- stops */
 
 static bool is_replaced(void *context) { return ((const struct ctx *)context)->rig.members[0].generation > 1; }
 
@@ -197,7 +197,7 @@ static void stop__running__deadline_ends_the_job_and_the_worker(void **state)
     assert_whole(ctx);
 }
 
-/* ---- lies ------------------------------------------------------------------------------------------------ */
+/* ---- lies */
 
 enum lie {
     LIE_LENGTH,

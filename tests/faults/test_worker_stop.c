@@ -37,10 +37,7 @@ static int stop(void **state)
 static int look_before(void **state)
 {
     (void)state;
-    if (!server_wait_workers(&server, WORKERS, scaled_ms(3000)))
-        return -1;
-    fds = faults_count_fds(&server);
-    return server_workers(&server, workers, WORKERS) == WORKERS ? 0 : -1;
+    return faults_look_before(&server, WORKERS, workers, &fds);
 }
 
 static void busy_worker__stopped__job_ends_at_its_deadline(void **state)

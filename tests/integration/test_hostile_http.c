@@ -81,7 +81,7 @@ enum { REQUEST_BYTES_MAX = 32 << 20, ANSWER_MS = 10000, CLOSE_MS = 5000, DEADLIN
 
 static struct server server;
 
-/* ---- one case ---- */
+/* ---- one case */
 
 static void build(const struct hostile_case *row, struct buf *out)
 {
@@ -195,7 +195,7 @@ static void run_cases(const struct server *with, const struct hostile_case *rows
         fail_msg("%zu of %zu cases failed", failed, count);
 }
 
-/* ---- the tests ---- */
+/* ---- the tests */
 
 static void framing__as_listed__answered_and_in_step(void **state)
 {

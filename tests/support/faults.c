@@ -34,6 +34,15 @@ struct faults_fds faults_count_fds(const struct server *server)
     return count_fds(server, server_front_end_pid(server));
 }
 
+int faults_look_before(const struct server *server, size_t count, struct server_worker *ret_workers,
+                       struct faults_fds *ret_fds)
+{
+    if (!server_wait_workers(server, count, scaled_ms(3000)))
+        return -1;
+    *ret_fds = faults_count_fds(server);
+    return server_workers(server, ret_workers, count) == count ? 0 : -1;
+}
+
 static bool was_killed(const struct recovery *recovery, pid_t pid)
 {
     for (size_t i = 0; i < recovery->killed_count; i++)

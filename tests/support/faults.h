@@ -12,6 +12,10 @@ struct faults_fds {
 };
 struct faults_fds faults_count_fds(const struct server *server) NONNULL;
 
+/* For a test's setup: waits until `count` workers are ready and notes what there is. 0, or -1 if they are not. */
+int faults_look_before(const struct server *server, size_t count, struct server_worker *ret_workers,
+                       struct faults_fds *ret_fds) NONNULL;
+
 /* Fails the running test unless, within short bounds: `workers` workers are ready and alive, none of the `killed` pids
  * is left, not even as a zombie, no more descriptors are open than before, and the next job is computed correctly.
  * Prints how long the pool took. */

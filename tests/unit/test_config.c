@@ -115,7 +115,7 @@ static char *text_of(void (*print)(FILE *))
     return text;
 }
 
-/* ---- values ---- */
+/* ---- values */
 
 static void load__nothing_given__has_the_defaults(void **state)
 {
@@ -241,7 +241,7 @@ static void load__refused__leaves_the_outputs_alone(void **state)
     assert_int_equal(ctx->config.workers, 3);
 }
 
-/* ---- mistakes ---- */
+/* ---- mistakes */
 
 static void load__mistakes__each_is_named_with_its_place(void **state)
 {
@@ -335,7 +335,7 @@ static void load__limit_below_a_default__the_default_comes_down(void **state)
     assert_int_equal(ctx->config.compute_timeout_ms, 500);
 }
 
-/* ---- the file ---- */
+/* ---- the file */
 
 static void file__comments_section_and_lists__are_read(void **state)
 {
@@ -383,7 +383,7 @@ static void file__line_too_long_for_the_library__is_refused(void **state)
     assert_non_null(strstr(ctx->errors, ":2: the line is longer than"));
 }
 
-/* ---- what is printed ---- */
+/* ---- what is printed */
 
 static void print__loaded_again__gives_the_same(void **state)
 {

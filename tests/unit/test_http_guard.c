@@ -152,7 +152,7 @@ static void feed__pipelines__good_prefix_passes(void **state)
     check_cases(pipeline_cases, ARRAY_LEN(pipeline_cases));
 }
 
-/* ---- limits ---- */
+/* ---- limits */
 
 static enum status verdict(const struct http_guard_limits *with, const char *bytes, size_t length)
 {
@@ -269,7 +269,7 @@ static void feed__trailers__refused_beyond_limit(void **state)
                      ST_HEADERS_TOO_LARGE);
 }
 
-/* ---- classes of bytes ---- */
+/* ---- classes of bytes */
 
 static enum status verdict_with_byte(const char *before, int byte, const char *after)
 {
@@ -318,7 +318,7 @@ static void feed__every_byte__judged_by_its_place(void **state)
     }
 }
 
-/* ---- the machine ---- */
+/* ---- the machine */
 
 static void init__any_memory__idle(void **state)
 {

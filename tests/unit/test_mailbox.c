@@ -62,7 +62,7 @@ static void assert_word(const struct ctx *ctx, unsigned slot, enum slot_state st
     assert_int_equal(word.sequence, sequence);
 }
 
-/* ---- words ----------------------------------------------------------------------------------------------- */
+/* ---- words */
 
 static void map__new__all_slots_free_and_nobody_sleeps(void **state)
 {
@@ -165,7 +165,7 @@ static void claim__sequence_wraps__oldest_first(void **state)
     assert_claimed_in_order(*state, INT32_MAX - 7);
 }
 
-/* ---- recall against claim -------------------------------------------------------------------------------- */
+/* ---- recall against claim */
 
 struct race {
     _Atomic bool must_stop;
@@ -244,7 +244,7 @@ static void recall__races_with_claim__each_job_runs_or_returns_never_both(void *
     munmap(race, sizeof *race);
 }
 
-/* ---- sleeping -------------------------------------------------------------------------------------------- */
+/* ---- sleeping */
 
 /* Echoes each job and sleeps between them; after a ping it answers, as worker_main() does. */
 static void serve(struct mailbox *mailbox)
@@ -367,7 +367,7 @@ static void wake__waker_died_between_flag_and_wake__wakes_all_the_same(void **st
     assert_true(is_awake);
 }
 
-/* ---- spill files ----------------------------------------------------------------------------------------- */
+/* ---- spill files */
 
 static void spill__size__is_sealed(void **state)
 {

@@ -31,7 +31,7 @@ enum {
     SETTLING_ROUNDS = 200
 };
 
-/* ---- the scenario and the world -------------------------------------------------------------------------- */
+/* ---- the scenario and the world */
 
 struct scenario {
     unsigned workers;
@@ -121,7 +121,7 @@ static void create_pool(void)
             process_pool_worker_started(world.pool, i, world.players[i].generation, 100 + (int)i);
 }
 
-/* ---- what can happen ------------------------------------------------------------------------------------- */
+/* ---- what can happen */
 
 enum deed {
     CLIENT_GOES_ON,
@@ -336,7 +336,7 @@ static void act(struct action action)
     }
 }
 
-/* ---- one history ----------------------------------------------------------------------------------------- */
+/* ---- one history */
 
 struct choice {
     unsigned taken, count;

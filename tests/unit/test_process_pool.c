@@ -12,7 +12,7 @@
 static int setup_one(void **state) { return open_case(state, 1); }
 static int setup_two(void **state) { return open_case(state, 2); }
 
-/* ---- submit and collect ---------------------------------------------------------------------------------- */
+/* ---- submit and collect */
 
 static void submit__idle_worker__runs_it(void **state)
 {
@@ -151,7 +151,7 @@ static void collect__on_done_submits_again__works(void **state)
     assert_idle(ctx);
 }
 
-/* ---- cancel ---------------------------------------------------------------------------------------------- */
+/* ---- cancel */
 
 static void cancel__queued__ends_with_the_reason(void **state)
 {
@@ -257,7 +257,7 @@ static void deadline__passed_in_the_mailbox__is_not_started(void **state)
     assert_idle(ctx);
 }
 
-/* ---- stealing -------------------------------------------------------------------------------------------- */
+/* ---- stealing */
 
 static void dispatch__short_jobs_behind_a_long_one__run_where_it_is_idle(void **state)
 {
@@ -326,7 +326,7 @@ static void dispatch__idle_worker__is_preferred(void **state)
     await(ctx, 0, 1);
 }
 
-/* ---- figures --------------------------------------------------------------------------------------------- */
+/* ---- figures */
 
 static void get_workers__one_busy_one_idle__says_so(void **state)
 {

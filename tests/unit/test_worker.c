@@ -22,7 +22,7 @@
 
 enum { SLOT = 2, SMALL_REGION_BYTES = 64 * 1024, WAIT_MS = 3000 };
 
-/* ---- one slot -------------------------------------------------------------------------------------------- */
+/* ---- one slot */
 
 struct ctx {
     struct mailbox *mailbox;
@@ -265,7 +265,7 @@ static void run_slot__chunk_shorter_than_promised__is_a_protocol_error(void **st
     assert_progress(ctx, 2, 0);
 }
 
-/* ---- the process ----------------------------------------------------------------------------------------- */
+/* ---- the process */
 
 static int setup_rig(void **state)
 {
