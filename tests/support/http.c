@@ -251,6 +251,11 @@ enum http_outcome http_receive(struct http_conn *conn, bool is_head, uint32_t ti
     return ret_reply->outcome;
 }
 
+enum http_outcome http_await_bytes(struct http_conn *conn, size_t len, uint32_t timeout_ms)
+{
+    return need(conn, len, clock_now_ns() + timeout_ms * NS_PER_MS);
+}
+
 bool http_wait_closed(struct http_conn *conn, uint32_t timeout_ms)
 {
     const uint64_t end_ns = clock_now_ns() + timeout_ms * NS_PER_MS;

@@ -52,6 +52,9 @@ bool http_send(struct http_conn *conn, const char *method, const char *target, c
 enum http_outcome http_receive(struct http_conn *conn, bool is_head, uint32_t timeout_ms, struct http_reply *ret_reply)
     NONNULL;
 
+/* Waits until conn->unread has `len` bytes, whatever they mean. HTTP_ANSWERED: it has, perhaps more. */
+enum http_outcome http_await_bytes(struct http_conn *conn, size_t len, uint32_t timeout_ms) NONNULL MUST_CHECK;
+
 /* True if the server closes (end of file, or a reset after it) within the time; unread bytes are skipped. */
 bool http_wait_closed(struct http_conn *conn, uint32_t timeout_ms) NONNULL MUST_CHECK;
 
