@@ -6,8 +6,10 @@
  * Duplicate keys. A key is unescaped on the fly and hashed as a polynomial over the field of 2^61 - 1, in groups of
  * seven bytes, at a point that the kernel drew at random for this process. No checked key holds a NUL, so two
  * different keys are two different polynomials, and they agree at that point with a chance below (length / 7) / 2^61,
- * whatever a client sends: equal hashes are taken as equal keys, without a second look. A client that does not know
- * the point cannot build collisions, so a key costs at most a scan of `members` words. */
+ * whatever a client sends: equal hashes are taken as equal keys, without a second look. A few keys are compared one by
+ * one; as soon as an object has more, all are found through an index, or 8192 keys would cost 33 million comparisons.
+ * Its places are chosen by the secret point too, so that nobody can have them all in one place. Keys leave it in the
+ * opposite order in which they came, hence a freed place never breaks a chain of others. */
 #include "base/json_check.h"
 
 #include <string.h>
@@ -18,7 +20,11 @@
 
 #define DEPTH_MAX        64
 #define HASH_PRIME       ((UINT64_C(1) << 61) - 1)
-#define HASH_GROUP_BYTES 7 /* 56 bits: below the prime */
+#define HASH_GROUP_BYTES 7  /* 56 bits: below the prime */
+#define INDEX_FROM_KEYS  32 /* of one object */
+#define INDEX_BITS       14
+#define INDEX_PLACES     (1u << INDEX_BITS)
+_Static_assert(INDEX_PLACES >= 2 * JSON_OPEN_KEYS_MAX && JSON_OPEN_KEYS_MAX < UINT16_MAX, "room for every key");
 
 enum expectation {
     EXPECT_VALUE,
@@ -43,6 +49,8 @@ struct checker {
     unsigned key_count;
     struct frame frames[DEPTH_MAX];
     uint64_t keys[JSON_OPEN_KEYS_MAX];
+    bool is_indexed;              /* from the first object with many keys on: */
+    uint16_t index[INDEX_PLACES]; /* which of `keys`, from 1; 0: free */
 };
 
 static bool fail(struct checker *checker, const char *at, const char *message)
@@ -155,20 +163,70 @@ static uint64_t hash_key(uint64_t point, const char *at, const char *end)
     return grouped == 0 ? sum : hash_step(sum, point, group);
 }
 
+static unsigned place_of(const struct checker *checker, uint64_t hash)
+{
+    return (unsigned)(hash * (checker->hash_point | 1) >> (64 - INDEX_BITS));
+}
+
+static unsigned next_place(unsigned place) { return (place + 1) & (INDEX_PLACES - 1); }
+
+static void put_into_index(struct checker *checker, unsigned key)
+{
+    unsigned place = place_of(checker, checker->keys[key]);
+    while (checker->index[place] != 0)
+        place = next_place(place);
+    checker->index[place] = (uint16_t)(key + 1);
+}
+
+static void take_from_index(struct checker *checker, unsigned key)
+{
+    unsigned place = place_of(checker, checker->keys[key]);
+    while (checker->index[place] != key + 1)
+        place = next_place(place);
+    checker->index[place] = 0;
+}
+
+static void build_index(struct checker *checker)
+{
+    memset(checker->index, 0, sizeof checker->index);
+    checker->is_indexed = true;
+    for (unsigned key = 0; key < checker->key_count; key++)
+        put_into_index(checker, key);
+}
+
+/* Is the hash among the keys from `first` on, those of the innermost object? */
+static bool has_key(const struct checker *checker, unsigned first, uint64_t hash)
+{
+    if (checker->is_indexed) {
+        for (unsigned place = place_of(checker, hash); checker->index[place] != 0; place = next_place(place)) {
+            unsigned key = checker->index[place] - 1u;
+            if (key >= first && checker->keys[key] == hash)
+                return true;
+        }
+        return false;
+    }
+    for (unsigned key = first; key < checker->key_count; key++) {
+        if (checker->keys[key] == hash)
+            return true;
+    }
+    return false;
+}
+
 static bool add_key(struct checker *checker, const char *quote)
 {
-    const uint64_t *keys = checker->keys + checker->frames[checker->depth - 1].first_key;
-    size_t count = (size_t)(checker->keys + checker->key_count - keys);
+    unsigned first = checker->frames[checker->depth - 1].first_key, count = checker->key_count - first;
     if (count >= checker->limits->members)
         return fail(checker, quote, "too many members");
     if (checker->key_count == JSON_OPEN_KEYS_MAX)
         return fail(checker, quote, "too many keys in nested objects");
     uint64_t hash = hash_key(checker->hash_point, quote + 1, checker->at - 1);
-    for (size_t i = 0; i < count; i++) {
-        if (keys[i] == hash)
-            return fail(checker, quote, "duplicate key");
-    }
+    if (count == INDEX_FROM_KEYS && !checker->is_indexed)
+        build_index(checker);
+    if (has_key(checker, first, hash))
+        return fail(checker, quote, "duplicate key");
     checker->keys[checker->key_count++] = hash;
+    if (checker->is_indexed)
+        put_into_index(checker, checker->key_count - 1);
     return true;
 }
 
@@ -219,7 +277,10 @@ static bool open_container(struct checker *checker, bool is_object)
 
 static void close_container(struct checker *checker)
 {
-    checker->key_count = checker->frames[--checker->depth].first_key;
+    unsigned first = checker->frames[--checker->depth].first_key;
+    for (unsigned key = checker->key_count; checker->is_indexed && key > first; key--)
+        take_from_index(checker, key - 1);
+    checker->key_count = first;
     checker->at++;
 }
 
@@ -312,7 +373,7 @@ static bool walk(struct checker *checker)
 
 bool json_check(const char *text, size_t len, const struct json_limits *limits, struct json_error *ret_error)
 {
-    struct checker checker UNINITIALIZED; /* not zeroed: 64 KiB of keys, of which most checks use a few */
+    struct checker checker UNINITIALIZED; /* not zeroed: 96 KiB of keys, of which most checks use a few */
     checker.text = checker.at = text;
     checker.end = text + len;
     checker.limits = limits;
@@ -320,6 +381,7 @@ bool json_check(const char *text, size_t len, const struct json_limits *limits, 
     checker.hash_point = hash_point();
     checker.values = 0;
     checker.depth = checker.key_count = 0;
+    checker.is_indexed = false;
     if (json_skip_space(text, checker.end) == checker.end)
         return fail(&checker, text, "empty text");
     if (len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)

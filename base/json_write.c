@@ -125,9 +125,11 @@ static void append_escaped(struct buf *out, const char *at, const char *end)
     out->len += len;
 }
 
-void json_text(struct buf *out, const char *bytes)
+void json_text(struct buf *out, const char *bytes) { json_string_lossy(out, bytes, strlen(bytes)); }
+
+void json_string_lossy(struct buf *out, const char *bytes, size_t len)
 {
-    const char *at = bytes, *end = bytes + strlen(bytes), *invalid;
+    const char *at = bytes, *end = bytes + len, *invalid;
     buf_byte(out, '"');
     while ((invalid = utf8_first_invalid(at, (size_t)(end - at))) != NULL) {
         append_escaped(out, at, invalid);

@@ -13,6 +13,8 @@
 
 /* A quoted string of valid UTF-8. */
 void json_string(struct buf *out, const char *utf8, size_t len) NONNULL;
+/* A quoted string of any bytes: what is not UTF-8 becomes U+FFFD. */
+void json_string_lossy(struct buf *out, const char *bytes, size_t len) NONNULL;
 /* A quoted string of any NUL-terminated bytes: what is not UTF-8 becomes U+FFFD. */
 void json_text(struct buf *out, const char *bytes) NONNULL;
 /* A quoted string of bytes in base64 (RFC 4648 section 4, padded). */

@@ -11,7 +11,9 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/json_check.h"
+#include "tests/support/timing.h"
 
 static bool check_with(const char *text, size_t len, const struct json_limits *limits, struct json_error *ret_error)
 {
@@ -274,6 +276,78 @@ static void check__many_different_keys__are_never_taken_for_duplicates(void **st
     buf_done(&text);
 }
 
+/* Around the number of keys from which they are found through an index, the same key comes again. */
+static void check__duplicate_of_any_key_of_many__is_found(void **state)
+{
+    (void)state;
+    for (unsigned count = 1; count < 80; count++) {
+        for (unsigned again = 0; again < count; again++) {
+            char text[1000], *at = text;
+            for (unsigned i = 0; i < count; i++)
+                at += sprintf(at, "%c\"%u\":0", i ? ',' : '{', i);
+            sprintf(at, ",\"%u\":0}", again);
+            assert_refuses(text, "duplicate key", (size_t)(at + 1 - text));
+        }
+    }
+}
+
+/* An object of `count` keys, some of whose values are such objects again. */
+static void append_nested(struct buf *text, unsigned count, unsigned levels)
+{
+    for (unsigned i = 0; i < count; i++) {
+        buf_printf(text, "%c\"%u\":", i ? ',' : '{', i);
+        if (levels > 1 && i % 7 == 3)
+            append_nested(text, count, levels - 1);
+        else
+            buf_byte(text, '0');
+    }
+    buf_byte(text, '}');
+}
+
+/* The keys of one object are no duplicates of another's, whether that is around it, in it, or was before it. */
+static void check__many_keys_in_nested_objects__each_object_for_itself(void **state)
+{
+    (void)state;
+    static const unsigned counts[] = { 5, 31, 32, 33, 34, 50 };
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+        struct buf text = BUF_INIT(1 << 22);
+        struct json_error error;
+        append_nested(&text, counts[i], 3);
+        assert_false(text.failed);
+        assert_true(check_with(text.data, text.len, &JSON_LIMITS_DEFAULT, &error));
+        for (unsigned again = 0; again < counts[i]; again++) { /* in the outermost, after all the others were closed */
+            size_t whole = text.len - 1;
+            text.len = whole;
+            buf_printf(&text, ",\"%u\":0}", again);
+            assert_refuses_bytes(text.data, text.len, &JSON_LIMITS_DEFAULT, "duplicate key", whole + 1);
+            text.len = whole;
+            buf_byte(&text, '}');
+        }
+        buf_done(&text);
+    }
+}
+
+/* One object of as many keys as there may be after the other: in time that grows with the length. */
+static void check__megabytes_of_keys__soon_done(void **state)
+{
+    (void)state;
+    enum { OBJECTS = 40 };
+    const struct json_limits limits = {
+        .depth = 2, .members = JSON_OPEN_KEYS_MAX, .values = SIZE_MAX, .number_length = 9
+    };
+    struct buf text = BUF_INIT(8 << 20);
+    struct json_error error;
+    for (unsigned object = 0; object < OBJECTS; object++)
+        for (unsigned i = 0; i < JSON_OPEN_KEYS_MAX; i++)
+            buf_printf(&text, "%s\"%x\":0", i ? "," : object ? "},{" : "[{", i);
+    buf_str(&text, "}]");
+    assert_false(text.failed);
+    uint64_t began_ns = clock_now_ns();
+    assert_true(check_with(text.data, text.len, &limits, &error));
+    assert_true(elapsed_ms(began_ns) < scaled_ms(200)); /* 10 ms are usual, 400 with a comparison of all with all */
+    buf_done(&text);
+}
+
 static void check__depth__is_limited(void **state)
 {
     (void)state;
@@ -384,6 +458,9 @@ int main(void)
         cmocka_unit_test(check__duplicate_keys__are_compared_unescaped),
         cmocka_unit_test(check__many_different_keys__are_never_taken_for_duplicates),
         cmocka_unit_test(check__depth__is_limited),
+        cmocka_unit_test(check__duplicate_of_any_key_of_many__is_found),
+        cmocka_unit_test(check__many_keys_in_nested_objects__each_object_for_itself),
+        cmocka_unit_test(check__megabytes_of_keys__soon_done),
         cmocka_unit_test(check__members__are_limited_per_object),
         cmocka_unit_test(check__keys_of_open_objects__are_bounded),
         cmocka_unit_test(check__values_and_number_length__are_limited),

@@ -9,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/json_check.h"
 #include "base/json_write.h"
+#include "tests/support/timing.h"
 
 static int setup(void **state)
 {
@@ -257,6 +259,34 @@ static void key_and_bool__are_literal(void **state)
     assert_written(buf, "{\"ok\":true,\"x\":false}");
 }
 
+static void string_lossy__any_bytes__like_text_and_nul_too(void **state)
+{
+    struct buf *buf = *state;
+    json_string_lossy(buf, "a\0\xff\"\xc3\xa4\xc3", 7);
+    assert_written(buf, "\"a\\u0000\xef\xbf\xbd\\\"\xc3\xa4\xef\xbf\xbd\"");
+    json_string_lossy(buf, "", 0);
+    assert_written(buf, "\"\"");
+}
+
+/* In time that grows with the length: else this takes hours. */
+static void string_lossy__megabytes_of_nothing_valid__soon_done(void **state)
+{
+    struct buf *buf = *state;
+    static const unsigned char bytes[] = { 0xff, 0x80, 0xe4, 0xf0 };
+    enum { LEN = 4 << 20 };
+    char *text = malloc(LEN);
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        uint64_t began_ns = clock_now_ns();
+        memset(text, bytes[i], LEN);
+        json_string_lossy(buf, text, LEN);
+        assert_false(buf->failed);
+        assert_int_equal(buf->len, 3 * LEN + 2);
+        assert_true(elapsed_ms(began_ns) < scaled_ms(5000));
+        buf_clear(buf);
+    }
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -266,6 +296,8 @@ int main(void)
         cmocka_unit_test(string__exactly_the_limit__fits_and_one_less_fails_whole),
         cmocka_unit_test_setup_teardown(text__bytes_that_are_not_utf8__become_replacements, setup, teardown),
         cmocka_unit_test_setup_teardown(text__any_two_bytes__are_valid_json, setup, teardown),
+        cmocka_unit_test_setup_teardown(string_lossy__any_bytes__like_text_and_nul_too, setup, teardown),
+        cmocka_unit_test_setup_teardown(string_lossy__megabytes_of_nothing_valid__soon_done, setup, teardown),
         cmocka_unit_test_setup_teardown(base64__every_padding__is_rfc4648, setup, teardown),
         cmocka_unit_test_setup_teardown(base64__more_than_one_piece__decodes_to_the_same, setup, teardown),
         cmocka_unit_test(base64__exactly_the_limit__fits),

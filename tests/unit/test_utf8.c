@@ -72,6 +72,35 @@ static void utf8__invalid_texts__are_refused(void **state)
         assert_utf8(texts[i], strlen(texts[i]), false);
 }
 
+/* Runs of high bytes much longer than the pieces they are judged in, with one byte broken. */
+static void first_invalid__long_runs__found_wherever_it_is(void **state)
+{
+    (void)state;
+    static const char *const characters[] = { "\xc3\xa4", "\xe4\xbe\x8b", "\xf0\x9f\x98\x80" };
+    char text[4 * 300];
+    for (size_t c = 0; c < ARRAY_LEN(characters); c++) {
+        size_t size = strlen(characters[c]), len = 300 * size;
+        for (size_t i = 0; i < len; i += size)
+            memcpy(text + i, characters[c], size);
+        assert_null(utf8_first_invalid(text, len));
+        for (size_t i = 0; i < len; i++) {
+            char whole = text[i];
+            text[i] = (char)0xff;
+            assert_ptr_equal(utf8_first_invalid(text, len), text + i / size * size);
+            text[i] = whole;
+            if (i % size != 0) /* cut short */
+                assert_ptr_equal(utf8_first_invalid(text, i), text + i / size * size);
+            else
+                assert_null(utf8_first_invalid(text, i));
+        }
+    }
+    memset(text, 0x80, sizeof text); /* where no character begins at all */
+    for (size_t whole = 0; whole < 200; whole++) {
+        memcpy(text + 2 * whole, "\xc3\xa4", 2);
+        assert_ptr_equal(utf8_first_invalid(text, sizeof text), text + 2 * whole + 2);
+    }
+}
+
 static void invalid_len__broken_character__is_its_maximal_subpart(void **state)
 {
     (void)state;
@@ -92,6 +121,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(utf8__valid_texts__are_accepted),
         cmocka_unit_test(utf8__invalid_texts__are_refused),
+        cmocka_unit_test(first_invalid__long_runs__found_wherever_it_is),
         cmocka_unit_test(invalid_len__broken_character__is_its_maximal_subpart),
     };
     return cmocka_run_group_tests_name("utf8", tests, NULL, NULL);
