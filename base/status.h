@@ -26,7 +26,7 @@
     X(ST_NOT_IMPLEMENTED, 501, "not_implemented", "Not implemented", false)                                        \
     X(ST_HTTP_VERSION, 505, "http_version_not_supported", "HTTP version not supported", false)                     \
     /* capacity and life cycle */                                                                                  \
-    X(ST_CANCELLED, 499, "cancelled", "Cancelled: the client went away", true)                                     \
+    X(ST_CANCELLED, 499, "cancelled", "Cancelled: the caller went away or has what it requires", true)             \
     X(ST_INTERNAL, 500, "internal", "Internal error", true)                                                        \
     X(ST_NO_MEMORY, 503, "out_of_memory", "The service is out of memory", true)                                    \
     X(ST_QUEUE_FULL, 503, "queue_full", "The queue is full", true)                                                 \
@@ -44,19 +44,29 @@
     /* fetch */                                                                                                    \
     X(ST_BAD_URL, 422, "bad_url", "The URL is not acceptable", false)                                              \
     X(ST_SCHEME_NOT_ALLOWED, 403, "scheme_not_allowed", "Only http and https are fetched", false)                  \
+    X(ST_PORT_NOT_ALLOWED, 403, "port_not_allowed", "The port is not allowed by the egress policy", false)         \
+    X(ST_HOST_NOT_ALLOWED, 403, "host_not_allowed", "The host is not allowed by the egress policy", false)         \
     X(ST_BLOCKED_ADDRESS, 403, "blocked_address", "The address is not allowed by the egress policy", false)        \
+    X(ST_LOOP_DETECTED, 508, "loop_detected", "The fetch leads back to this service", false)                       \
+    X(ST_HOST_BUSY, 503, "host_busy", "The host had no room for this fetch in time", true)                         \
+    X(ST_BREAKER_OPEN, 503, "breaker_open", "The host has failed too often lately", true)                          \
     X(ST_DNS_FAILED, 502, "dns_failed", "The host name could not be resolved", true)                               \
+    X(ST_DNS_TIMEOUT, 504, "dns_timeout", "The host name was not resolved in time", true)                          \
     X(ST_CONNECT_FAILED, 502, "connect_failed", "The connection failed", true)                                     \
+    X(ST_CONNECT_TIMEOUT, 504, "connect_timeout", "The connection was not made in time", true)                     \
     X(ST_TLS_FAILED, 502, "tls_failed", "The TLS handshake failed", false)                                         \
+    X(ST_TLS_TIMEOUT, 504, "tls_timeout", "The TLS handshake was not done in time", true)                          \
     X(ST_TLS_VERIFY_FAILED, 502, "tls_verify_failed", "The server's certificate was not accepted", false)          \
-    X(ST_TIMEOUT, 504, "timeout", "The fetch timed out", true)                                                     \
+    X(ST_CONNECTION_CLOSED, 502, "connection_closed", "The origin closed the connection without an answer", true)  \
+    X(ST_FIRST_BYTE_TIMEOUT, 504, "first_byte_timeout", "The origin did not begin to answer in time", true)        \
+    X(ST_TOO_SLOW, 504, "too_slow", "The origin sends too slowly", true)                                           \
     X(ST_TOO_MANY_REDIRECTS, 502, "too_many_redirects", "Too many redirects", false)                               \
     X(ST_REDIRECT_REFUSED, 502, "redirect_refused", "The redirect would send the body to another origin", false)   \
     X(ST_UPSTREAM_HEADERS_TOO_LARGE, 502, "response_headers_too_large", "The origin's header is too large", false) \
     X(ST_DECODE_FAILED, 502, "decode_failed", "The origin's content coding is broken", false)                      \
     X(ST_TRUNCATED, 502, "truncated", "The origin closed before the body was complete", true)                      \
     X(ST_PROTOCOL_ERROR, 502, "protocol_error", "The origin broke HTTP", true)                                     \
-    X(ST_TOTAL_TOO_LARGE, 502, "response_too_large", "The call's results exceed the total limit", false)
+    X(ST_TOTAL_TOO_LARGE, 502, "response_too_large", "The results exceed a limit", false)
 
 enum status {
 #define STATUS_ENUM(name, http, code, title, retriable) name,

@@ -6,35 +6,42 @@
  *
  * A call that ends early (its deadline, the client's leaving, the service's end) is cancelled in the pool and then
  * answered like any other, with what was finished. */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/json_write.h"
+#include "handlers/fetch_explain.h"
 #include "handlers/fetch_request.h"
+#include "handlers/fetch_stream.h"
 #include "handlers/handler.h"
 #include "handlers/limits.h"
 #include "pool/io_pool.h"
 
 enum {
     SLACK_MS = 5000, /* beyond the longest time for one URL, for those that have to queue */
-    MEMBERS_EXTRA_BYTES = 128
+    MEMBERS_EXTRA_BYTES = 128,
+    HANDED_OVER_MAX_BYTES = 64 * 1024
 };
 
 static const char result_without_memory[] =
     "{\"error\":{\"code\":\"out_of_memory\",\"phase\":\"body\","
     "\"message\":\"the service had no memory for the result\",\"retriable\":true}}";
 
+/* The result object's members from the attempts on are the problem's, too. */
 static void answer_failure(struct exchange *x, const struct fetch_item *item)
 {
-    struct buf members = BUF_INIT(MEMBERS_EXTRA_BYTES + 6 * strlen(item->url));
+    size_t tail_len = item->json ? item->json_len - item->json_tail - 1 : 0; /* without its brace */
+    struct buf members = BUF_INIT(MEMBERS_EXTRA_BYTES + 6 * strlen(item->url) + tail_len);
     buf_lit(&members, "\"phase\":");
     json_text(&members, item->phase);
     buf_lit(&members, ",\"url\":");
     json_text(&members, item->url);
+    if (item->json)
+        buf_append(&members, item->json + item->json_tail, tail_len);
     buf_byte(&members, '\0');
-    exchange_problem_with(x, item->status, members.failed ? NULL : members.data, "%s", item->message);
+    x->is_final = !item->is_retriable;
+    exchange_problem_with(x, item->status, members.failed ? NULL : members.data, "%s",
+                          item->message ? item->message : status_title(item->status));
     buf_done(&members);
 }
 
@@ -43,6 +50,11 @@ static void answer_single(struct fetch_request *request)
     struct fetch_item *item = &request->call.items[0];
     if (item->status != ST_OK) {
         answer_failure(request->x, item);
+    } else if (item->json_len > HANDED_OVER_MAX_BYTES) { /* it is counted until it was sent */
+        exchange_answer_segments(request->x, 200, JSON_TYPE,
+                                 &(struct segment){ .at = item->json, .len = item->json_len }, 1, fetch_request_free,
+                                 request);
+        return;
     } else {
         char *json = item->json;
         item->json = NULL; /* the service's now */
@@ -51,22 +63,15 @@ static void answer_single(struct fetch_request *request)
     fetch_request_free(request);
 }
 
-static size_t count_ok(const struct fetch_call *call)
-{
-    size_t ok = 0;
-    for (size_t i = 0; i < call->count; i++)
-        ok += call->items[i].status == ST_OK;
-    return ok;
-}
-
 static struct segment text_segment(const char *text) { return (struct segment){ .at = text, .len = strlen(text) }; }
 
 static void write_tail(struct fetch_request *request)
 {
-    const struct fetch_call *call = &request->call;
-    size_t ok = count_ok(call);
-    snprintf(request->tail, sizeof request->tail, "],\"ok\":%zu,\"failed\":%zu,\"elapsed_ms\":%.3f}", ok,
-             call->count - ok, clock_ms(clock_now_ns() - call->started_ns));
+    static const char start[] = "],", end[] = "}";
+    size_t at = sizeof start - 1;
+    memcpy(request->tail, start, at);
+    at += fetch_request_sum_up(request, request->tail + at, sizeof request->tail - at - sizeof end);
+    memcpy(request->tail + at, end, sizeof end);
 }
 
 static void answer_list(struct fetch_request *request)
@@ -105,25 +110,61 @@ static uint64_t deadline_ns(const struct exchange *x)
     return x->received_ns + limit_ms * NS_PER_MS;
 }
 
-static void handle(struct exchange *x)
+static void refuse(struct fetch_request *request, enum status status)
 {
-    struct fetch_request *request;
-    bool is_read =
-        x->method == HTTP_POST ? fetch_request_from_body(x, &request) : fetch_request_from_query(x, &request);
-    if (!is_read)
-        return;
-    request->call.on_done = on_done;
-    x->state = request;
-    enum status status = io_pool_submit(x->app->io_pool, &request->call);
-    if (status == ST_OK) {
-        exchange_wait(x, deadline_ns(x));
-        return;
-    }
+    struct exchange *x = request->x;
     fetch_request_free(request);
     if (status == ST_QUEUE_FULL)
         exchange_problem(x, status, "more URLs would wait than --fetch-queue-max allows");
     else
         exchange_problem(x, status, NULL);
+}
+
+static void run(struct fetch_request *request)
+{
+    struct exchange *x = request->x;
+    bool is_streamed = x->accepts != ANSWER_JSON && x->method != HTTP_HEAD;
+    request->call.on_done = on_done;
+    x->state = request;
+    enum status status =
+        !is_streamed || fetch_stream_prepare(request) ? io_pool_submit(x->app->io_pool, &request->call) : ST_NO_MEMORY;
+    if (status != ST_OK) {
+        refuse(request, status);
+        return;
+    }
+    exchange_wait(x, deadline_ns(x));
+    if (is_streamed)
+        fetch_stream_begin(request);
+}
+
+/* False: it has neither; answered. */
+static bool wants_explanation(struct exchange *x, bool *ret_wants)
+{
+    const char *value = exchange_query(x, "explain");
+    *ret_wants = value && strcmp(value, "1") == 0;
+    if (!value || *ret_wants || strcmp(value, "0") == 0)
+        return true;
+    exchange_problem(x, ST_INVALID_ARGS, "explain must be 1 or 0");
+    return false;
+}
+
+static void handle(struct exchange *x)
+{
+    struct fetch_request *request;
+    bool explains;
+    if (x->is_fetch) {
+        exchange_problem(x, ST_LOOP_DETECTED, "this request was sent by a Twinpool as a fetch (CDN-Loop)");
+        return;
+    }
+    if (!wants_explanation(x, &explains) ||
+        !(x->method == HTTP_POST ? fetch_request_from_body(x, &request) : fetch_request_from_query(x, &request)))
+        return;
+    if (explains) {
+        fetch_explain(request);
+        fetch_request_free(request);
+    } else {
+        run(request);
+    }
 }
 
 static void give_up(struct exchange *x, enum status why)

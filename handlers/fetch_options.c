@@ -14,6 +14,7 @@
 #include <strings.h>
 
 #include "base/json_write.h"
+#include "pool/retry_policy.h"
 
 enum {
     ERRORS_LISTED_MAX = 20,
@@ -97,7 +98,7 @@ void fetch_errors_add_parameter(struct fetch_errors *errors, const char *name, c
 
 struct number_option {
     const char *name;
-    const char *flag; /* that sets the maximum */
+    const char *flag; /* that sets the maximum; NULL: it is fixed */
     uint64_t minimum;
     uint64_t (*maximum)(const struct handler_limits *limits);
     void (*set)(struct fetch_item *item, uint64_t value);
@@ -106,14 +107,37 @@ struct number_option {
 static uint64_t timeout_max(const struct handler_limits *limits) { return limits->fetch_timeout_max_ms; }
 static uint64_t body_max(const struct handler_limits *limits) { return limits->fetch_max_body_bytes; }
 static uint64_t redirects_max(const struct handler_limits *limits) { return limits->fetch_max_redirects; }
+static uint64_t retries_max(const struct handler_limits *limits)
+{
+    (void)limits;
+    return RETRIES_MAX;
+}
+
 static void set_timeout(struct fetch_item *item, uint64_t value) { item->timeout_ms = (uint32_t)value; }
+static void set_dns_timeout(struct fetch_item *item, uint64_t value) { item->dns_timeout_ms = (uint32_t)value; }
+static void set_connect_timeout(struct fetch_item *item, uint64_t value) { item->connect_timeout_ms = (uint32_t)value; }
+static void set_tls_timeout(struct fetch_item *item, uint64_t value) { item->tls_timeout_ms = (uint32_t)value; }
+static void set_first_byte_timeout(struct fetch_item *item, uint64_t value)
+{
+    item->first_byte_timeout_ms = (uint32_t)value;
+}
+static void set_hedge(struct fetch_item *item, uint64_t value) { item->hedge_ms = (uint32_t)value; }
 static void set_body_max(struct fetch_item *item, uint64_t value) { item->max_body_bytes = (size_t)value; }
 static void set_redirects(struct fetch_item *item, uint64_t value) { item->max_redirects = (unsigned)value; }
+static void set_retries(struct fetch_item *item, uint64_t value) { item->retries = (unsigned)value; }
+
+static const char timeout_flag[] = "--fetch-timeout-max-ms";
 
 static const struct number_option number_options[] = {
-    { "timeout_ms", "--fetch-timeout-max-ms", TIMEOUT_MIN_MS, timeout_max, set_timeout },
+    { "timeout_ms", timeout_flag, TIMEOUT_MIN_MS, timeout_max, set_timeout },
+    { "dns_timeout_ms", timeout_flag, TIMEOUT_MIN_MS, timeout_max, set_dns_timeout },
+    { "connect_timeout_ms", timeout_flag, TIMEOUT_MIN_MS, timeout_max, set_connect_timeout },
+    { "tls_timeout_ms", timeout_flag, TIMEOUT_MIN_MS, timeout_max, set_tls_timeout },
+    { "first_byte_timeout_ms", timeout_flag, TIMEOUT_MIN_MS, timeout_max, set_first_byte_timeout },
+    { "hedge_ms", timeout_flag, 0, timeout_max, set_hedge },
     { "max_body_bytes", "--fetch-max-body-bytes", 0, body_max, set_body_max },
     { "max_redirects", "--fetch-max-redirects", 0, redirects_max, set_redirects },
+    { "retries", NULL, 0, retries_max, set_retries },
 };
 
 static const struct number_option *find_number_option(const char *name)
@@ -153,8 +177,9 @@ bool fetch_options_read_parameter(struct fetch_reader *reader, const char *name,
     if (is_number && number >= option->minimum && number <= maximum)
         option->set(item, number);
     else
-        fetch_errors_add_parameter(&reader->errors, name, "must be an integer from %llu to %llu (%s)",
-                                   (unsigned long long)option->minimum, (unsigned long long)maximum, option->flag);
+        fetch_errors_add_parameter(&reader->errors, name, "must be an integer from %llu to %llu%s%s%s",
+                                   (unsigned long long)option->minimum, (unsigned long long)maximum,
+                                   option->flag ? " (" : "", option->flag ? option->flag : "", option->flag ? ")" : "");
     return true;
 }
 
@@ -239,10 +264,10 @@ static bool is_plain_value(const char *text)
 
 static bool is_reserved(const char *name)
 {
-    static const char *const reserved[] = { "Host",           "Content-Length", "Transfer-Encoding",
-                                            "Connection",     "Keep-Alive",     "TE",
-                                            "Trailer",        "Upgrade",        "Expect",
-                                            "Accept-Encoding" };
+    static const char *const reserved[] = {
+        "Host",    "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "TE", "Trailer",
+        "Upgrade", "Expect",         "Accept-Encoding",   "CDN-Loop"
+    };
     for (size_t i = 0; i < ARRAY_LEN(reserved); i++)
         if (strcasecmp(name, reserved[i]) == 0)
             return true;
@@ -299,7 +324,9 @@ static void read_headers(struct fetch_reader *reader, const cJSON *member, struc
     int count = cJSON_IsObject(member) ? cJSON_GetArraySize(member) : -1;
     if (count < 0 || count > HEADERS_MAX) {
         fetch_errors_add(&reader->errors, reader->at, member->string,
-                         "must be an object of at most %d headers with their values", HEADERS_MAX);
+                         "must be an object of at most %d headers with their values; which headers of the answer come "
+                         "back is response_headers",
+                         HEADERS_MAX);
         return;
     }
     item->headers = NULL;
@@ -313,6 +340,83 @@ static void read_headers(struct fetch_reader *reader, const cJSON *member, struc
         reader->errors.out_of_memory = true;
 }
 
+/* ---- the answer */
+
+static void read_response_body(struct fetch_reader *reader, const cJSON *member, struct fetch_item *item)
+{
+    static const struct {
+        const char *name;
+        enum fetch_body_form form;
+    } forms[] = {
+        { "auto", FETCH_BODY_AUTO }, { "text", FETCH_BODY_TEXT }, { "base64", FETCH_BODY_BASE64 },
+        { "json", FETCH_BODY_JSON }, { "none", FETCH_BODY_NONE },
+    };
+    for (size_t i = 0; cJSON_IsString(member) && i < ARRAY_LEN(forms); i++) {
+        if (strcmp(member->valuestring, forms[i].name) == 0) {
+            item->body_form = forms[i].form;
+            return;
+        }
+    }
+    fetch_errors_add(&reader->errors, reader->at, member->string, "must be auto, text, base64, json or none");
+}
+
+/* A name in lower case, as response_head.c has them; NULL: an error was added. */
+static const char *lower_case_name(struct fetch_reader *reader, const cJSON *list, const cJSON *name)
+{
+    if (!cJSON_IsString(name) || !is_token(name->valuestring)) {
+        fetch_errors_add(&reader->errors, reader->at, list->string, "must be true, false or a list of header names");
+        return NULL;
+    }
+    size_t size = strlen(name->valuestring) + 1;
+    char *lower = arena_alloc(reader->arena, size, 1);
+    for (size_t i = 0; lower && i < size; i++)
+        lower[i] = name->valuestring[i] >= 'A' && name->valuestring[i] <= 'Z' ? (char)(name->valuestring[i] | 0x20)
+                                                                              : name->valuestring[i];
+    reader->errors.out_of_memory = reader->errors.out_of_memory || !lower;
+    return lower;
+}
+
+static void read_response_headers(struct fetch_reader *reader, const cJSON *member, struct fetch_item *item)
+{
+    static const char *const none[] = { NULL };
+    int count = cJSON_IsArray(member) ? cJSON_GetArraySize(member) : 0;
+    if (cJSON_IsBool(member)) {
+        item->answer_headers = cJSON_IsTrue(member) ? NULL : none;
+        return;
+    }
+    if (!cJSON_IsArray(member) || count > HEADERS_MAX) {
+        fetch_errors_add(&reader->errors, reader->at, member->string,
+                         "must be true, false or a list of at most %d header names", HEADERS_MAX);
+        return;
+    }
+    const char **names = arena_alloc(reader->arena, (size_t)count + 1, sizeof *names);
+    reader->errors.out_of_memory = reader->errors.out_of_memory || !names;
+    size_t used = 0;
+    const cJSON *name;
+    if (names)
+        cJSON_ArrayForEach(name, member) names[used++] = lower_case_name(reader, member, name);
+    item->answer_headers = names;
+}
+
+/* ---- switches */
+
+bool fetch_options_read_switch(struct fetch_reader *reader, const cJSON *member)
+{
+    if (!cJSON_IsBool(member))
+        fetch_errors_add(&reader->errors, reader->at, member->string, "must be true or false");
+    return cJSON_IsTrue(member);
+}
+
+static void read_retry_unsafe(struct fetch_reader *reader, const cJSON *member, struct fetch_item *item)
+{
+    item->may_repeat_unsafe = fetch_options_read_switch(reader, member);
+}
+
+static void read_coalesce(struct fetch_reader *reader, const cJSON *member, struct fetch_item *item)
+{
+    item->coalesces = fetch_options_read_switch(reader, member);
+}
+
 /* ---- all of them */
 
 static const struct {
@@ -323,6 +427,10 @@ static const struct {
     { "headers", read_headers },
     { "body", read_body },
     { "body_base64", read_body_base64 },
+    { "response_body", read_response_body },
+    { "response_headers", read_response_headers },
+    { "retry_unsafe", read_retry_unsafe },
+    { "coalesce", read_coalesce },
 };
 
 void fetch_options_default(const struct handler_limits *limits, struct fetch_item *ret_item)
@@ -330,6 +438,11 @@ void fetch_options_default(const struct handler_limits *limits, struct fetch_ite
     *ret_item = (struct fetch_item){
         .method = FETCH_GET,
         .timeout_ms = limits->fetch_timeout_ms,
+        .dns_timeout_ms = limits->fetch_dns_timeout_ms,
+        .connect_timeout_ms = limits->fetch_connect_timeout_ms,
+        .tls_timeout_ms = limits->fetch_tls_timeout_ms,
+        .first_byte_timeout_ms = limits->fetch_first_byte_timeout_ms,
+        .retries = limits->fetch_retries,
         .max_body_bytes = limits->fetch_max_body_bytes,
         .max_redirects = limits->fetch_max_redirects,
     };
@@ -370,6 +483,8 @@ void fetch_options_check(struct fetch_reader *reader, const cJSON *object, const
         return;
     for (size_t i = 0; i < ARRAY_LEN(methods); i++)
         if (methods[i].method == item->method && !methods[i].may_have_body)
-            fetch_errors_add(&reader->errors, reader->at, "body",
-                             "a %s request has no body; name a method that has one", methods[i].name);
+            fetch_errors_add(
+                &reader->errors, reader->at, has_member(object, "body_base64") ? "body_base64" : "body",
+                "%s requests have no body; name a method that has one (the form of the answer's is response_body)",
+                methods[i].name);
 }

@@ -12,7 +12,7 @@
 #include "base/attrs.h"
 #include "base/buf.h"
 #include "handlers/limits.h"
-#include "pool/io_pool.h"
+#include "pool/fetch_call.h"
 
 struct cJSON;
 
@@ -56,5 +56,8 @@ void fetch_options_check(struct fetch_reader *reader, const struct cJSON *object
 void fetch_options_read_integer(struct fetch_reader *reader, const struct cJSON *member, uint64_t minimum,
                                 uint64_t maximum, const char *option, uint64_t *ret_value)
     __attribute__((nonnull(1, 2, 6)));
+
+/* true or false; else an error is added. */
+bool fetch_options_read_switch(struct fetch_reader *reader, const struct cJSON *member) NONNULL;
 
 #endif

@@ -12,8 +12,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/json_check.h"
 #include "handlers/fetch_options.h"
+#include "pool/io_pool.h"
 
 enum { ARENA_FIRST_BYTES = 1024, ERRORS_LIST_MAX_BYTES = 32 * 1024 };
 
@@ -32,6 +34,7 @@ static struct fetch_request *request_new(struct exchange *x, cJSON *tree)
     request->tree = tree;
     request->call.loop = x->loop;
     request->call.user = request;
+    request->io_pool = x->app->io_pool;
     return request;
 }
 
@@ -40,7 +43,7 @@ void fetch_request_free(void *request)
     struct fetch_request *self = request;
     if (!self)
         return;
-    fetch_call_clear(&self->call);
+    io_pool_release(self->io_pool, &self->call);
     cJSON_Delete(self->tree);
     arena_free(self->arena); /* with itself */
 }
@@ -126,23 +129,52 @@ static void read_single(struct fetch_reader *reader, const cJSON *url, const str
     }
 }
 
+/* How many must succeed: "all", "any" or a number. */
+static void read_require(struct fetch_reader *reader, const cJSON *member, struct fetch_call *call)
+{
+    uint64_t required = 0;
+    if (call->count == 0)
+        return; /* something is wrong with the URLs */
+    if (cJSON_IsString(member) && strcmp(member->valuestring, "all") == 0)
+        required = call->count;
+    else if (cJSON_IsString(member) && strcmp(member->valuestring, "any") == 0)
+        required = 1;
+    else if (cJSON_IsNumber(member))
+        fetch_options_read_integer(reader, member, 1, call->count, NULL, &required);
+    else
+        fetch_errors_add(&reader->errors, "", member->string, "must be \"all\", \"any\" or a number of URLs");
+    call->required = (size_t)required;
+}
+
+/* A caller's trace goes to third parties only if the caller says so. */
+static void read_forward_traceparent(struct fetch_reader *reader, const cJSON *member, struct fetch_request *request)
+{
+    if (!fetch_options_read_switch(reader, member) || !request->x->traceparent)
+        return;
+    snprintf(request->traceparent, sizeof request->traceparent, "traceparent: %s", request->x->traceparent);
+    request->call.traceparent = request->traceparent;
+}
+
 /* Everything but the URLs; these come after, since they inherit the options wherever those stand. */
 static void read_members(struct fetch_reader *reader, const cJSON *root, struct fetch_item *defaults,
-                         struct fetch_call *call)
+                         struct fetch_request *request)
 {
     const cJSON *member;
     uint64_t concurrency = 0;
     cJSON_ArrayForEach(member, root)
     {
-        if (strcmp(member->string, "url") == 0 || strcmp(member->string, "urls") == 0)
+        if (strcmp(member->string, "url") == 0 || strcmp(member->string, "urls") == 0 ||
+            strcmp(member->string, "require") == 0)
             continue;
-        if (strcmp(member->string, "concurrency") == 0)
+        if (strcmp(member->string, "forward_traceparent") == 0)
+            read_forward_traceparent(reader, member, request);
+        else if (strcmp(member->string, "concurrency") == 0)
             fetch_options_read_integer(reader, member, 1, reader->limits->fetch_inflight_max, "--fetch-inflight-max",
                                        &concurrency);
         else if (!fetch_options_read(reader, member, defaults))
             fetch_errors_add(&reader->errors, "", member->string, "is not a member of a fetch");
     }
-    call->concurrency = (unsigned)concurrency;
+    request->call.concurrency = (unsigned)concurrency;
     fetch_options_check(reader, root, defaults);
 }
 
@@ -152,21 +184,27 @@ static void read_root(struct fetch_reader *reader, const cJSON *root, struct fet
                 *urls = cJSON_GetObjectItemCaseSensitive(root, "urls");
     struct fetch_item defaults;
     fetch_options_default(reader->limits, &defaults);
-    read_members(reader, root, &defaults, &request->call);
+    read_members(reader, root, &defaults, request);
     if ((url != NULL) == (urls != NULL))
         fetch_errors_add(&reader->errors, "", NULL, "must have either url or urls: %s", hint);
     else if (url)
         read_single(reader, url, &defaults, &request->call);
     else
         read_urls(reader, urls, &defaults, &request->call);
+    const cJSON *require = cJSON_GetObjectItemCaseSensitive(root, "require");
+    reader->at[0] = '\0';
+    if (require && url)
+        fetch_errors_add(&reader->errors, "", "require", "goes with urls");
+    else if (require)
+        read_require(reader, require, &request->call);
     request->is_single = url != NULL;
 }
 
 static bool is_json_body(struct exchange *x)
 {
-    if (x->query_count > 0) {
+    if (x->query_count > 0 && !(x->query_count == 1 && strcmp(x->query[0].name, "explain") == 0)) {
         exchange_problem(x, ST_INVALID_ARGS,
-                         "POST /fetch has no query parameters; its options are members of the JSON body");
+                         "POST /fetch has no query parameter but explain; its options are members of the JSON body");
     } else if (x->body_len == 0) {
         exchange_problem(x, ST_INVALID_JSON, "the body is empty; %s", hint);
     } else if (x->media_type == MEDIA_FORM) {
@@ -233,17 +271,28 @@ bool fetch_request_from_body(struct exchange *x, struct fetch_request **ret_requ
     return finish_reading(&reader, request, ret_request);
 }
 
+/* The query string belongs to the exchange, and a stream's call may outlive that. */
+static const char *copy_text(struct fetch_reader *reader, const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = arena_alloc(reader->arena, size, 1);
+    reader->errors.out_of_memory = reader->errors.out_of_memory || !copy;
+    return copy ? memcpy(copy, text, size) : NULL;
+}
+
 static void read_parameter(struct fetch_reader *reader, const struct query_param *param, struct fetch_item *item)
 {
     static const char advice[] = "is not a parameter here; if it is part of the url, percent-encode that "
                                  "(curl -G --data-urlencode 'url=…')";
+    if (strcmp(param->name, "explain") == 0)
+        return; /* fetch.c has read it */
     if (strcmp(param->name, "url") != 0) {
         if (!fetch_options_read_parameter(reader, param->name, param->value, item))
             fetch_errors_add_parameter(&reader->errors, param->name, "%s", advice);
     } else if (item->url) {
         fetch_errors_add_parameter(&reader->errors, "url", "is given more than once");
     } else {
-        item->url = param->value;
+        item->url = copy_text(reader, param->value);
     }
 }
 
@@ -265,4 +314,33 @@ bool fetch_request_from_query(struct exchange *x, struct fetch_request **ret_req
             fetch_errors_add_parameter(&reader.errors, "url", "is missing: GET /fetch?url=…");
     }
     return finish_reading(&reader, request, ret_request);
+}
+
+static size_t count_ok(const struct fetch_call *call)
+{
+    size_t ok = 0;
+    for (size_t i = 0; i < call->count; i++)
+        ok += call->items[i].status == ST_OK;
+    return ok;
+}
+
+static size_t count_succeeded(const struct fetch_call *call)
+{
+    size_t succeeded = 0;
+    for (size_t i = 0; i < call->count; i++)
+        succeeded += call->items[i].status == ST_OK && call->items[i].http_status < 400;
+    return succeeded;
+}
+
+size_t fetch_request_sum_up(const struct fetch_request *request, char *ret_text, size_t size)
+{
+    const struct fetch_call *call = &request->call;
+    size_t ok = count_ok(call), succeeded = count_succeeded(call);
+    char quorum[96] = "";
+    if (call->required > 0)
+        snprintf(quorum, sizeof quorum, ",\"quorum\":{\"required\":%zu,\"succeeded\":%zu,\"met\":%s}", call->required,
+                 succeeded, succeeded >= call->required ? "true" : "false");
+    int len = snprintf(ret_text, size, "\"ok\":%zu,\"failed\":%zu%s,\"elapsed_ms\":%.3f", ok, call->count - ok, quorum,
+                       clock_ms(clock_now_ns() - call->started_ns));
+    return len > 0 ? (size_t)len : 0;
 }

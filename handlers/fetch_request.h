@@ -7,23 +7,31 @@
 #include "base/arena.h"
 #include "base/attrs.h"
 #include "handlers/handler.h"
-#include "pool/io_pool.h"
+#include "pool/fetch_call.h"
 
 struct cJSON;
+struct fetch_stream; /* handlers/fetch_stream.c */
 
 struct fetch_request {
     struct exchange *x;
     struct fetch_call call; /* its user is this request */
     bool is_single;         /* {"url": …}: answered with the result itself */
     struct arena *arena;    /* holds this struct, too */
-    struct cJSON *tree;     /* the parsed body, whose strings the items use; NULL for GET */
-    char tail[128];         /* of the answer */
+    struct io_pool *io_pool;
+    struct cJSON *tree; /* the parsed body, whose strings the items use; NULL for GET */
+    char traceparent[sizeof "traceparent: " + 56];
+    /* of the answer: fetch.c's and fetch_stream.c's */
+    char tail[192];
+    struct fetch_stream *stream; /* NULL: it is not streamed */
 };
+
+/* The end of every answer to a list: `"ok":…,"failed":…[,"quorum":{…}],"elapsed_ms":…`. Returns its length. */
+size_t fetch_request_sum_up(const struct fetch_request *request, char *ret_text, size_t size) NONNULL;
 
 /* True: *ret_request is the caller's, fetch_request_free() it. False: refused, and already answered. */
 bool fetch_request_from_body(struct exchange *x, struct fetch_request **ret_request) NONNULL MUST_CHECK;
 bool fetch_request_from_query(struct exchange *x, struct fetch_request **ret_request) NONNULL MUST_CHECK;
 
-void fetch_request_free(void *request); /* with the results of its call; NULL is a no-op */
+void fetch_request_free(void *request); /* with the results of its call, which is over; NULL is a no-op */
 
 #endif

@@ -34,6 +34,9 @@ struct app {
 
 enum media_type { MEDIA_NONE, MEDIA_JSON, MEDIA_FORM, MEDIA_MULTIPART, MEDIA_TEXT, MEDIA_NDJSON, MEDIA_OTHER };
 
+/* What the caller would like to get, by its Accept field. */
+enum answer_form { ANSWER_JSON, ANSWER_NDJSON, ANSWER_EVENTS };
+
 struct query_param {
     const char *name;  /* decoded, NUL-terminated, valid UTF-8 */
     const char *value; /* likewise; "" if there was no '=' */
@@ -61,10 +64,14 @@ struct exchange {
     size_t body_len;
     enum media_type media_type;
     const char *content_type; /* as sent, NULL if none */
-    uint32_t timeout_ms;      /* Request-Timeout-Ms, 0 if not sent; already validated */
-    const char *request_id;   /* [A-Za-z0-9._-]{1,64} */
-    uint64_t received_ns;     /* when the header was complete */
-    void *state;              /* the endpoint's own, between handle() and the answer */
+    enum answer_form accepts;
+    uint32_t timeout_ms;     /* Request-Timeout-Ms, 0 if not sent; already validated */
+    const char *traceparent; /* a valid one (W3C Trace Context), NULL if none was sent */
+    bool is_fetch;           /* another Twinpool, or this one, sent it to fetch something (CDN-Loop) */
+    const char *request_id;  /* [A-Za-z0-9._-]{1,64} */
+    uint64_t received_ns;    /* when the header was complete */
+    void *state;             /* the endpoint's own, between handle() and the answer */
+    bool is_final;           /* the endpoint's: a problem says that no retry helps, whatever its status says */
 };
 
 /* NULL if there is no such parameter (the first of several). */
@@ -93,6 +100,18 @@ void exchange_answer_segments(struct exchange *x, unsigned http_status, const ch
                               const struct segment *segments, size_t count, void (*release)(void *owner), void *owner)
     NONNULL;
 
+/* An answer that is written as it comes into being. Afterwards x is not gone yet: give_up() may still be called, until
+ * release() is, once, on the loop's thread: when all was sent, or the client has left (then first give_up()). */
+struct stream_source {
+    /* Up to `len` bytes; returns how many. 0: there are none now, exchange_stream_more() when there are; or none will
+     * come, then *ret_is_over is set. */
+    size_t (*read)(void *owner, char *to, size_t len, bool *ret_is_over);
+    void (*release)(void *owner);
+};
+void exchange_stream(struct exchange *x, unsigned http_status, const char *content_type,
+                     const struct stream_source *source, void *owner) NONNULL;
+void exchange_stream_more(struct exchange *x) NONNULL;
+
 /* application/problem+json (RFC 9457) of the status:
  * {"type","title","status","detail","code","retriable","request_id"}. 503 gets Retry-After. `detail` is a printf
  * format; NULL: the title says it all. */
@@ -103,7 +122,9 @@ void exchange_problem(struct exchange *x, enum status status, const char *detail
 void exchange_problem_with(struct exchange *x, enum status status, const char *members, const char *detail, ...)
     __attribute__((format(printf, 4, 5), nonnull(1)));
 
-#define JSON_TYPE "application/json"
+#define JSON_TYPE   "application/json"
+#define NDJSON_TYPE "application/x-ndjson"
+#define EVENTS_TYPE "text/event-stream"
 
 extern const struct endpoint endpoint_fetch;       /* GET, POST /fetch */
 extern const struct endpoint endpoint_compute;     /* GET, POST /compute/{task} */

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct egress_policy;
+
 struct handler_limits {
     const char *version; /* of the program */
     /* compute */
@@ -14,13 +16,18 @@ struct handler_limits {
     unsigned map_max_items;          /* of one map */
     size_t max_result_bytes;         /* of one job */
     /* fetch */
-    uint32_t fetch_timeout_ms; /* default for one URL */
-    uint32_t fetch_timeout_max_ms;
-    unsigned fetch_max_urls;      /* of one call */
-    unsigned fetch_inflight_max;  /* transfers at once; no call's concurrency can be higher */
-    size_t fetch_max_body_bytes;  /* default and maximum of max_body_bytes */
-    size_t fetch_max_total_bytes; /* decoded bodies of one call */
-    unsigned fetch_max_redirects; /* default and maximum */
+    uint32_t fetch_timeout_ms; /* these five: defaults for one URL */
+    uint32_t fetch_dns_timeout_ms;
+    uint32_t fetch_connect_timeout_ms;
+    uint32_t fetch_tls_timeout_ms;
+    uint32_t fetch_first_byte_timeout_ms;
+    uint32_t fetch_timeout_max_ms; /* of each of them */
+    unsigned fetch_max_urls;       /* of one call */
+    unsigned fetch_inflight_max;   /* transfers at once; no call's concurrency can be higher */
+    size_t fetch_max_body_bytes;   /* default and maximum of max_body_bytes */
+    unsigned fetch_max_redirects;  /* default and maximum */
+    unsigned fetch_retries;        /* default */
+    const struct egress_policy *egress;
 };
 
 #endif

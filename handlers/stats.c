@@ -1,5 +1,6 @@
 /* stats: GET /stats: the facts as JSON for people, and the workers one by one, so that someone can kill one and watch.
  */
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -8,7 +9,7 @@
 #include "handlers/handler.h"
 #include "tasks/task.h"
 
-enum { STATS_MAX_BYTES = 256 * 1024, WORKERS_MAX = 256 };
+enum { STATS_MAX_BYTES = 256 * 1024, WORKERS_MAX = 256, HOSTS_LISTED_MAX = 100 };
 
 /* A comma, unless this is the first member or element. */
 static void separate(struct buf *out)
@@ -136,20 +137,77 @@ static void write_workers(struct buf *out, struct process_pool *pool)
     buf_byte(out, ']');
 }
 
-static void write_fetch(struct buf *out, const struct io_pool_stats *pool)
+static void write_memory(struct buf *out, const struct io_pool_stats *pool)
+{
+    member_object(out, "memory");
+    member_uint(out, "taken_bytes", pool->memory_taken);
+    member_uint(out, "max_bytes", pool->memory_max);
+    member_uint(out, "paused", pool->paused);
+    buf_byte(out, '}');
+}
+
+static void write_dns(struct buf *out, const struct resolver_stats *dns)
+{
+    member_object(out, "dns");
+    member_uint(out, "queries", dns->queries);
+    member_uint(out, "cache_hits", dns->hits);
+    member_uint(out, "shared", dns->shared);
+    member_uint(out, "failures", dns->failures);
+    buf_byte(out, '}');
+}
+
+static void write_host(struct buf *out, const struct io_host_info *host)
+{
+    static const char *const states[] = {
+        [BREAKER_IS_CLOSED] = "closed", [BREAKER_IS_OPEN] = "open", [BREAKER_IS_HALF_OPEN] = "half_open"
+    };
+    separate(out);
+    buf_byte(out, '{');
+    member_text(out, "host", host->origin);
+    member_text(out, "breaker", states[host->breaker]);
+    member_uint(out, "failures", host->failures);
+    member_uint(out, "in_flight", host->running);
+    if (host->breaker == BREAKER_IS_OPEN)
+        member_ms(out, "probe_in_ms", host->opens_in_ns);
+    buf_byte(out, '}');
+}
+
+/* Those whose breaker has something to tell. */
+static void write_hosts(struct buf *out, struct io_pool *pool)
+{
+    struct io_host_info *hosts = malloc(HOSTS_LISTED_MAX * sizeof *hosts);
+    size_t count = hosts ? io_pool_get_hosts(pool, hosts, HOSTS_LISTED_MAX) : 0;
+    member(out, "hosts");
+    buf_byte(out, '[');
+    for (size_t i = 0; i < count; i++)
+        write_host(out, &hosts[i]);
+    buf_byte(out, ']');
+    free(hosts);
+}
+
+static void write_fetch(struct buf *out, const struct io_pool_stats *stats, struct io_pool *pool)
 {
     member_object(out, "fetch");
-    member_uint(out, "io_threads", pool->threads);
-    member_uint(out, "calls", pool->calls);
-    member_uint(out, "started", pool->urls_started);
-    member_uint(out, "in_flight", pool->in_flight);
-    member_uint(out, "queued", pool->queued);
-    member_uint(out, "failed", pool->urls_failed);
-    member_uint(out, "blocked", pool->blocked);
-    member_uint(out, "bytes_received", pool->bytes_received);
-    member_uint(out, "connections_opened", pool->connections_opened);
-    member_uint(out, "connections_reused", pool->connections_reused);
-    write_outcomes(out, "urls", pool->urls_ok, pool->failed_by_status);
+    member_uint(out, "io_threads", stats->threads);
+    member_uint(out, "calls", stats->calls);
+    member_uint(out, "started", stats->urls_started);
+    member_uint(out, "in_flight", stats->in_flight);
+    member_uint(out, "in_flight_max", stats->inflight_max);
+    member_uint(out, "queued", stats->queued);
+    member_uint(out, "failed", stats->urls_failed);
+    member_uint(out, "blocked", stats->blocked);
+    member_uint(out, "retries", stats->retries);
+    member_uint(out, "hedges", stats->hedges);
+    member_uint(out, "coalesced", stats->coalesced);
+    member_uint(out, "bytes_received", stats->bytes_received);
+    member_uint(out, "connections_opened", stats->connections_opened);
+    member_uint(out, "connections_reused", stats->connections_reused);
+    write_memory(out, stats);
+    write_dns(out, &stats->dns);
+    member_uint(out, "hosts_known", stats->hosts);
+    member_uint(out, "breaker_refusals", stats->breaker_refusals);
+    write_hosts(out, pool);
+    write_outcomes(out, "urls", stats->urls_ok, stats->failed_by_status);
     buf_byte(out, '}');
 }
 
@@ -170,7 +228,7 @@ static void handle(struct exchange *x)
     write_requests(&out, &facts.server);
     write_compute(&out, &facts.compute);
     write_workers(&out, x->app->process_pool);
-    write_fetch(&out, &facts.fetch);
+    write_fetch(&out, &facts.fetch, x->app->io_pool);
     buf_byte(&out, '}');
     exchange_answer_buf(x, 200, JSON_TYPE, &out);
 }

@@ -1,121 +1,42 @@
 /* admission: tickets wait in lanes, one per (group, host); a lane is on exactly one list.
  *
- *   ready          it may start, as far as anybody knows
- *   group's parked its group was full when it was last looked at
- *   host's parked  its group had room, its host was full
+ *   group's ready   it may start, as far as anybody knows
+ *   host's parked   its host was full when it was last looked at
+ *   group's woken   it was parked, and a slot of its host has become free since
  *
- * Nothing is moved when a limit is reached; a lane finds out when its turn comes and parks where it was refused. When a
- * slot of a group or host falls free, one of the lanes parked there becomes ready: a slot serves one. A lane that
- * cannot use the slot that woke it parks elsewhere and passes the slot on to the next (wake_one), so a free slot always
- * has a ready lane to take it or nobody who could. Each move is paid for by a ticket that was added or finished, hence
- * O(1) amortised: scanning the waiting tickets instead would be quadratic with one slow host and a thousand callers.
- *
- * Hosts live in a hash table for as long as they have tickets. */
+ * A group is listed while it has a slot and a ready or woken lane; the listed groups take turns. Nothing is moved when
+ * a limit is reached; a lane finds out when its turn comes. When a slot of a host falls free, one of the lanes parked
+ * there whose group can start is woken: a slot wakes one. If that lane's group fills up or is paused before the lane's
+ * turn, the slot is passed on. So a free slot always has a ready lane to take it or nobody who could. Each move of a
+ * lane is paid for by a ticket that was added or finished, hence O(1) amortised: scanning the waiting tickets instead
+ * would be quadratic with one slow host and a thousand callers. */
 #include "pool/admission.h"
 
-#include <stdlib.h>
-#include <string.h>
+#include "base/clock.h"
 
-enum { BUCKETS_AT_FIRST = 64 };
-
-struct admission_host {
-    struct admission_host *next; /* in its bucket */
-    uint32_t hash;
-    unsigned running;
-    size_t tickets; /* waiting or running: the host goes with the last */
-    struct admission_lanes parked;
-    struct admission_lane *newest_lane; /* of the group that is adding tickets, */
-    uint64_t newest_serial;             /* if this is the group's serial */
-    size_t origin_len;
-    char origin[];
-};
-
-/* FNV-1a, then mixed, since both the bucket and the caller's choice of a thread use the low bits. */
-static uint32_t hash_bytes(const char *bytes, size_t len)
+void admission_init(struct admission *admission, struct hosts *hosts, unsigned running_max, unsigned per_host_max)
 {
-    uint32_t hash = 2166136261u;
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ (unsigned char)bytes[i]) * 16777619u;
-    hash ^= hash >> 16;
-    hash *= 0x85ebca6bu;
-    return hash ^ hash >> 13;
+    *admission = (struct admission){ .running_max = running_max, .per_host_max = per_host_max, .hosts = hosts };
+    TAILQ_INIT(&admission->groups);
 }
-
-static struct admission_host **bucket_of(struct admission *admission, uint32_t hash)
-{
-    return &admission->buckets[hash & (admission->bucket_count - 1)];
-}
-
-bool admission_init(struct admission *admission, unsigned running_max, unsigned per_host_max)
-{
-    *admission = (struct admission){ .running_max = running_max,
-                                     .per_host_max = per_host_max,
-                                     .bucket_count = BUCKETS_AT_FIRST };
-    TAILQ_INIT(&admission->ready);
-    admission->buckets = calloc(admission->bucket_count, sizeof *admission->buckets);
-    return admission->buckets != NULL;
-}
-
-void admission_done(struct admission *admission) { free(admission->buckets); }
 
 void admission_group_init(struct admission *admission, struct admission_group *group, unsigned running_max,
                           struct admission_lane *lanes)
 {
     *group =
         (struct admission_group){ .running_max = running_max, .serial = ++admission->group_serial, .lanes = lanes };
-    TAILQ_INIT(&group->parked);
+    TAILQ_INIT(&group->ready);
+    TAILQ_INIT(&group->woken);
 }
 
-/* Longer chains are the worst of running out of memory here. */
-static void grow_table(struct admission *admission)
+static bool group_has_slot(const struct admission_group *group)
 {
-    size_t count = admission->bucket_count * 2;
-    struct admission_host **grown = calloc(count, sizeof *grown);
-    if (!grown)
-        return;
-    for (size_t i = 0; i < admission->bucket_count; i++) {
-        for (struct admission_host *host = admission->buckets[i], *next; host; host = next) {
-            next = host->next;
-            host->next = grown[host->hash & (count - 1)];
-            grown[host->hash & (count - 1)] = host;
-        }
-    }
-    free(admission->buckets);
-    admission->buckets = grown;
-    admission->bucket_count = count;
+    return !group->is_paused && (group->running_max == 0 || group->running < group->running_max);
 }
 
-static struct admission_host *find_or_add_host(struct admission *admission, const char *origin, size_t len)
+static bool host_has_slot(const struct admission *admission, const struct host *host)
 {
-    uint32_t hash = hash_bytes(origin, len);
-    for (struct admission_host *host = *bucket_of(admission, hash); host; host = host->next)
-        if (host->hash == hash && host->origin_len == len && memcmp(host->origin, origin, len) == 0)
-            return host;
-    struct admission_host *host = calloc(1, sizeof *host + len);
-    if (!host)
-        return NULL;
-    host->hash = hash;
-    host->origin_len = len;
-    memcpy(host->origin, origin, len);
-    TAILQ_INIT(&host->parked);
-    if (++admission->host_count > admission->bucket_count)
-        grow_table(admission);
-    struct admission_host **bucket = bucket_of(admission, hash);
-    host->next = *bucket;
-    *bucket = host;
-    return host;
-}
-
-static void release_host(struct admission *admission, struct admission_host *host)
-{
-    if (--host->tickets > 0)
-        return;
-    struct admission_host **link = bucket_of(admission, host->hash);
-    while (*link != host)
-        link = &(*link)->next;
-    *link = host->next;
-    admission->host_count--;
-    free(host);
+    return admission->per_host_max == 0 || host->running < admission->per_host_max;
 }
 
 static void move_lane(struct admission_lane *lane, struct admission_lanes *list)
@@ -127,33 +48,63 @@ static void move_lane(struct admission_lane *lane, struct admission_lanes *list)
         TAILQ_INSERT_TAIL(list, lane, link);
 }
 
-static bool group_is_full(const struct admission_group *group)
+/* Callers read the clock before they have the lock: a later call may come with an earlier time. */
+static uint64_t elapsed_ns(uint64_t since_ns, uint64_t now_ns) { return now_ns > since_ns ? now_ns - since_ns : 0; }
+
+static void park(struct admission_lane *lane, uint64_t now_ns)
 {
-    return group->running_max != 0 && group->running >= group->running_max;
+    lane->parked_since_ns = now_ns;
+    move_lane(lane, &lane->host->parked);
 }
 
-static bool host_is_full(const struct admission *admission, const struct admission_host *host)
+static void unpark(struct admission_lane *lane, struct admission_lanes *list, uint64_t now_ns)
 {
-    return admission->per_host_max != 0 && host->running >= admission->per_host_max;
+    lane->host_wait_ns += elapsed_ns(lane->parked_since_ns, now_ns);
+    move_lane(lane, list);
 }
 
-static void wake_one(struct admission *admission, struct admission_lanes *parked, bool is_full)
+static uint64_t host_wait_ns(const struct admission_lane *lane, uint64_t now_ns)
 {
-    if (!is_full && !TAILQ_EMPTY(parked))
-        move_lane(TAILQ_FIRST(parked), &admission->ready);
+    bool is_parked = lane->list == &lane->host->parked;
+    return lane->host_wait_ns + (is_parked ? elapsed_ns(lane->parked_since_ns, now_ns) : 0);
 }
 
-static void wake_one_of_host(struct admission *admission, struct admission_host *host)
+/* Lists the group, at the end, or takes it off, as its state asks for. */
+static void update_group(struct admission *admission, struct admission_group *group)
 {
-    wake_one(admission, &host->parked, host_is_full(admission, host));
+    bool belongs = group_has_slot(group) && (!TAILQ_EMPTY(&group->ready) || !TAILQ_EMPTY(&group->woken));
+    if (belongs && !group->is_listed)
+        TAILQ_INSERT_TAIL(&admission->groups, group, link);
+    else if (!belongs && group->is_listed)
+        TAILQ_REMOVE(&admission->groups, group, link);
+    group->is_listed = belongs;
 }
 
-static void wake_one_of_group(struct admission *admission, struct admission_group *group)
+/* Lanes of groups that could not start are moved out of the way: they are tried when their group has its turn again. */
+static void wake_one_of_host(struct admission *admission, struct host *host, uint64_t now_ns)
 {
-    wake_one(admission, &group->parked, group_is_full(group));
+    struct admission_lane *lane;
+    while (host_has_slot(admission, host) && (lane = TAILQ_FIRST(&host->parked)) != NULL) {
+        bool can_start = group_has_slot(lane->group);
+        unpark(lane, can_start ? &lane->group->woken : &lane->group->ready, now_ns);
+        if (!can_start)
+            continue;
+        update_group(admission, lane->group);
+        return;
+    }
 }
 
-static struct admission_lane *lane_for(struct admission_group *group, struct admission_host *host)
+/* The group cannot start anything for now. */
+static void pass_slots_on(struct admission *admission, struct admission_group *group, uint64_t now_ns)
+{
+    struct admission_lane *lane;
+    while ((lane = TAILQ_FIRST(&group->woken)) != NULL) {
+        move_lane(lane, &group->ready);
+        wake_one_of_host(admission, lane->host, now_ns);
+    }
+}
+
+static struct admission_lane *lane_for(struct admission_group *group, struct host *host)
 {
     if (host->newest_serial == group->serial)
         return host->newest_lane;
@@ -165,82 +116,144 @@ static struct admission_lane *lane_for(struct admission_group *group, struct adm
     return lane;
 }
 
-bool admission_add(struct admission *admission, struct admission_group *group, struct admission_ticket *ticket,
-                   const char *origin, size_t origin_len)
+static void wait_in_lane(struct admission *admission, struct admission_ticket *ticket, uint64_t now_ns)
 {
-    struct admission_host *host = find_or_add_host(admission, origin, origin_len);
+    struct admission_lane *lane = ticket->lane;
+    ticket->added_ns = now_ns;
+    ticket->lane_wait_ns = host_wait_ns(lane, now_ns);
+    TAILQ_INSERT_TAIL(&lane->waiting, ticket, link);
+    admission->waiting++;
+    if (!lane->list)
+        move_lane(lane, &lane->group->ready);
+    update_group(admission, lane->group);
+}
+
+void admission_touch(struct admission_ticket *ticket, uint64_t now_ns)
+{
+    uint64_t lane_ns = host_wait_ns(ticket->lane, now_ns);
+    ticket->queue_ns += elapsed_ns(ticket->added_ns, now_ns);
+    ticket->host_queue_ns += elapsed_ns(ticket->lane_wait_ns, lane_ns);
+    ticket->added_ns = now_ns;
+    ticket->lane_wait_ns = lane_ns;
+}
+
+static void stop_waiting(struct admission *admission, struct admission_ticket *ticket, uint64_t now_ns)
+{
+    admission_touch(ticket, now_ns);
+    TAILQ_REMOVE(&ticket->lane->waiting, ticket, link);
+    admission->waiting--;
+}
+
+bool admission_add(struct admission *admission, struct admission_group *group, struct admission_ticket *ticket,
+                   const char *origin, size_t origin_len, uint64_t now_ns)
+{
+    struct host *host = hosts_acquire(admission->hosts, origin, origin_len);
     if (!host)
         return false;
-    host->tickets++;
     ticket->lane = lane_for(group, host);
-    TAILQ_INSERT_TAIL(&ticket->lane->waiting, ticket, link);
-    if (!ticket->lane->list)
-        move_lane(ticket->lane, &admission->ready);
-    admission->waiting++;
+    ticket->queue_ns = ticket->host_queue_ns = 0;
+    wait_in_lane(admission, ticket, now_ns);
     return true;
 }
 
-/* Both counts of the lane are below their limits. */
-static struct admission_ticket *start_first(struct admission *admission, struct admission_lane *lane)
+/* The group and the host have a slot. */
+static struct admission_ticket *start_first(struct admission *admission, struct admission_lane *lane, uint64_t now_ns)
 {
+    struct admission_group *group = lane->group;
     struct admission_ticket *ticket = TAILQ_FIRST(&lane->waiting);
-    TAILQ_REMOVE(&lane->waiting, ticket, link);
-    move_lane(lane, TAILQ_EMPTY(&lane->waiting) ? NULL : &admission->ready);
-    admission->waiting--;
+    stop_waiting(admission, ticket, now_ns);
+    move_lane(lane, TAILQ_EMPTY(&lane->waiting) ? NULL : &group->ready);
     admission->running++;
-    lane->group->running++;
+    group->running++;
     lane->host->running++;
+    TAILQ_REMOVE(&admission->groups, group, link); /* its next turn comes after everybody else's */
+    group->is_listed = false;
+    if (!group_has_slot(group))
+        pass_slots_on(admission, group, now_ns);
+    update_group(admission, group);
     return ticket;
 }
 
-struct admission_ticket *admission_next(struct admission *admission)
+struct admission_ticket *admission_next(struct admission *admission, uint64_t now_ns)
 {
-    struct admission_lane *lane;
-    while (admission->running < admission->running_max && (lane = TAILQ_FIRST(&admission->ready)) != NULL) {
-        if (group_is_full(lane->group)) {
-            move_lane(lane, &lane->group->parked);
-            wake_one_of_host(admission, lane->host);
-        } else if (host_is_full(admission, lane->host)) {
-            move_lane(lane, &lane->host->parked);
-            wake_one_of_group(admission, lane->group);
-        } else {
-            return start_first(admission, lane);
-        }
+    struct admission_group *group;
+    while (admission->running < admission->running_max && (group = TAILQ_FIRST(&admission->groups)) != NULL) {
+        struct admission_lane *lane = TAILQ_FIRST(TAILQ_EMPTY(&group->woken) ? &group->ready : &group->woken);
+        if (host_has_slot(admission, lane->host))
+            return start_first(admission, lane, now_ns);
+        park(lane, now_ns);
+        update_group(admission, group);
     }
     return NULL;
 }
 
-void admission_finish(struct admission *admission, struct admission_ticket *ticket)
+static void give_slots_back(struct admission *admission, struct admission_lane *lane, uint64_t now_ns)
 {
-    struct admission_group *group = ticket->lane->group;
-    struct admission_host *host = ticket->lane->host;
     admission->running--;
-    group->running--;
-    host->running--;
-    wake_one_of_group(admission, group);
-    wake_one_of_host(admission, host);
-    release_host(admission, host);
+    lane->group->running--;
+    lane->host->running--;
+    wake_one_of_host(admission, lane->host, now_ns); /* first, or a group at its limit would always be before them */
+    update_group(admission, lane->group);
 }
 
-struct admission_ticket *admission_withdraw(struct admission *admission, struct admission_group *group)
+void admission_finish(struct admission *admission, struct admission_ticket *ticket, uint64_t now_ns)
 {
-    while (group->lane_count > 0) {
-        struct admission_lane *lane = &group->lanes[group->lane_count - 1];
-        struct admission_ticket *ticket = TAILQ_FIRST(&lane->waiting);
-        if (!ticket) {
-            group->lane_count--; /* those of its tickets that run still point to it, so its memory stays as it is */
-            continue;
-        }
-        TAILQ_REMOVE(&lane->waiting, ticket, link);
-        admission->waiting--;
-        if (TAILQ_EMPTY(&lane->waiting)) {
-            move_lane(lane, NULL);
-            wake_one_of_host(admission, lane->host); /* it may have been the one that was to take a free slot */
-        }
-        release_host(admission, lane->host);
-        return ticket;
-    }
-    return NULL;
+    give_slots_back(admission, ticket->lane, now_ns);
+    hosts_release(admission->hosts, ticket->lane->host);
 }
 
-uint32_t admission_host_hash(const struct admission_ticket *ticket) { return ticket->lane->host->hash; }
+void admission_rest(struct admission *admission, struct admission_ticket *ticket, uint64_t now_ns)
+{
+    give_slots_back(admission, ticket->lane, now_ns);
+}
+
+void admission_resume(struct admission *admission, struct admission_ticket *ticket, uint64_t now_ns)
+{
+    wait_in_lane(admission, ticket, now_ns);
+}
+
+void admission_drop(struct admission *admission, struct admission_ticket *ticket)
+{
+    hosts_release(admission->hosts, ticket->lane->host);
+}
+
+bool admission_take_extra(struct admission *admission, struct admission_ticket *ticket)
+{
+    struct admission_lane *lane = ticket->lane;
+    bool is_wanted = !TAILQ_EMPTY(&admission->groups) || !TAILQ_EMPTY(&lane->host->parked);
+    if (is_wanted || admission->running >= admission->running_max || !group_has_slot(lane->group) ||
+        !host_has_slot(admission, lane->host))
+        return false;
+    admission->running++;
+    lane->group->running++;
+    lane->host->running++;
+    update_group(admission, lane->group);
+    return true;
+}
+
+void admission_give_extra(struct admission *admission, struct admission_ticket *ticket, uint64_t now_ns)
+{
+    give_slots_back(admission, ticket->lane, now_ns);
+}
+
+void admission_withdraw(struct admission *admission, struct admission_ticket *ticket, uint64_t now_ns)
+{
+    struct admission_lane *lane = ticket->lane;
+    stop_waiting(admission, ticket, now_ns);
+    if (TAILQ_EMPTY(&lane->waiting)) {
+        bool held_a_slot = lane->list == &lane->group->woken;
+        move_lane(lane, NULL);
+        update_group(admission, lane->group);
+        if (held_a_slot)
+            wake_one_of_host(admission, lane->host, now_ns);
+    }
+    hosts_release(admission->hosts, lane->host);
+}
+
+void admission_pause_group(struct admission *admission, struct admission_group *group, bool is_paused, uint64_t now_ns)
+{
+    group->is_paused = is_paused;
+    if (is_paused)
+        pass_slots_on(admission, group, now_ns);
+    update_group(admission, group);
+}

@@ -1,5 +1,8 @@
-/* curl_loop: one curl multi handle driven by epoll. Belongs to one thread; only curl_loop_wake() may be called by
- * others. */
+/* curl_loop: many curl multi handles ("shards"), timers and a few other descriptors, driven by one epoll.
+ *
+ * Shards exist because libcurl walks through all connections of a multi handle when it looks for one to reuse and again
+ * when it drops a handle: with thousands of them that costs more than the transfer. Belongs to one thread, the one that
+ * called curl_loop_bind(); only curl_loop_wake() may be called by others. */
 #ifndef TWINPOOL_POOL_CURL_LOOP_H
 #define TWINPOOL_POOL_CURL_LOOP_H
 
@@ -7,34 +10,70 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "base/attrs.h"
+#include "base/timers.h"
 
 struct watched_socket; /* curl_loop.c */
 
-struct curl_loop {
-    CURLM *multi;
-    int epoll_fd;
-    int wake_fd;
-    uint64_t timer_due_ns;          /* libcurl's one timer; CLOCK_NEVER if not set */
-    struct watched_socket *sockets; /* by descriptor */
-    size_t socket_count;
+enum { CURL_LOOP_SHARDS = 128 };
+
+struct curl_shard {
+    CURLM *multi; /* NULL until it is first used */
+    struct curl_loop *loop;
+    struct timer timer;      /* libcurl's one timer */
+    unsigned active;         /* handles in it */
+    bool is_due, is_touched; /* on the loop's list of such */
+    bool is_limited;         /* it keeps no idle connections */
+    bool is_stale;           /* it was not used since the last tidying */
+    bool is_stalled;         /* a connect failed: all of its handles are to be run */
+    STAILQ_ENTRY(curl_shard) due_link, touched_link;
 };
 
-/* connections_max: idle connections kept, the oldest are closed beyond. False: no memory or descriptors; nothing to
+STAILQ_HEAD(curl_shards, curl_shard);
+
+struct curl_loop {
+    int epoll_fd;
+    int wake_fd;
+    struct timer tidying;
+    struct timers timers;            /* anybody's of this thread */
+    struct curl_shards due, touched; /* to be run at once; in which a transfer may have completed */
+    struct watched_socket *sockets;  /* by descriptor */
+    size_t socket_count;
+    unsigned connections, connections_max; /* sockets that are open; more are refused */
+    struct curl_shard shards[CURL_LOOP_SHARDS];
+};
+
+/* connections_max: at most this many open connections, idle ones included. False: no memory or descriptors; nothing to
  * undo. */
-bool curl_loop_init(struct curl_loop *loop, long connections_max) NONNULL MUST_CHECK;
+bool curl_loop_init(struct curl_loop *loop, unsigned connections_max) NONNULL MUST_CHECK;
 void curl_loop_done(struct curl_loop *loop) NONNULL; /* every easy handle must have been removed */
+
+/* The calling thread is the loop's from now on (poll() needs to know); NULL: no loop's. */
+void curl_loop_bind(struct curl_loop *loop);
 
 /* Makes the handle use the loop's way to close sockets. Its open-socket callback must call curl_loop_open_socket(). */
 void curl_loop_adopt(struct curl_loop *loop, CURL *easy) NONNULL;
-curl_socket_t curl_loop_open_socket(struct curl_loop *loop, const struct curl_sockaddr *address) NONNULL;
+curl_socket_t curl_loop_open_socket(struct curl_loop *loop, unsigned shard, const struct curl_sockaddr *address)
+    NONNULL;
 
-/* Runs what libcurl's timer is due for: also what was added to the multi handle since. Transfers can complete in it, so
- * ask curl_multi_info_read() before sleeping. */
+/* Starts a transfer in the shard. False: no memory. */
+bool curl_loop_add(struct curl_loop *loop, unsigned shard, CURL *easy) NONNULL MUST_CHECK;
+void curl_loop_remove(struct curl_loop *loop, unsigned shard, CURL *easy) NONNULL;
+/* A transfer that has completed and not been told of; NULL: none. */
+CURL *curl_loop_next_done(struct curl_loop *loop, CURLcode *ret_code) NONNULL MUST_CHECK;
+
+/* Calls on_ready(user, fd, epoll events) while the descriptor is ready (level-triggered). events 0: no longer. False:
+ * no memory. */
+bool curl_loop_watch(struct curl_loop *loop, int fd, uint32_t events,
+                     void (*on_ready)(void *user, int fd, uint32_t events), void *user) __attribute__((nonnull(1, 4)))
+MUST_CHECK;
+
+/* Runs the timers that are due and what was added since. Transfers can complete in it. */
 void curl_loop_run_due(struct curl_loop *loop) NONNULL;
 
-/* Sleeps until a socket, the timer or a wake-up (not at all unless may_sleep), and runs what the sockets brought.
+/* Sleeps until a descriptor, a timer or a wake-up (not at all unless may_sleep), and runs what the descriptors brought.
  * `on_awake(user)` is called as soon as the sleep is over. */
 void curl_loop_wait(struct curl_loop *loop, bool may_sleep, void (*on_awake)(void *user), void *user)
     __attribute__((nonnull(1, 3)));

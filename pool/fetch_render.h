@@ -9,33 +9,26 @@
 #include <stdint.h>
 
 #include "base/attrs.h"
-#include "pool/io_pool.h"
-#include "pool/response_head.h"
+#include "pool/fetch_call.h"
+#include "pool/ledger.h"
+#include "pool/transfer.h"
 
-/* What an origin answered. Durations are each phase's own, of the last hop; 0 where the connection was reused. */
-struct fetch_answer {
-    const char *final_url;
-    unsigned http_status;
-    const char *http_version; /* "1.0", "1.1", "2" */
-    const struct response_head *head;
-    const char *body; /* decoded; any bytes */
-    size_t body_len;
-    bool is_truncated;
-    bool is_reused;
-    bool is_tls;
-    unsigned redirects;
-    uint64_t elapsed_ns, dns_ns, connect_ns, tls_ns, first_byte_ns;
+/* Everything about a URL that is done. */
+struct fetch_report {
+    const struct transfer_outcome *outcome; /* of the attempt that counts; its strings may be any bytes */
+    const struct ledger *ledger;
+    unsigned attempts;
+    bool is_hedged, is_shared;
+    uint64_t accepted_ns, ended_ns, queue_ns, host_queue_ns;
 };
 
-/* Sets item->json from the answer; item->status is ST_OK. If there is no memory for that, the item fails with
- * ST_NO_MEMORY. */
-void fetch_render_answer(struct fetch_item *item, size_t index, const struct fetch_answer *answer) NONNULL;
+/* Sets the item's result and its JSON. Without memory for an answer the item fails with ST_NO_MEMORY; without memory
+ * for that, json stays NULL. */
+void fetch_render_report(struct fetch_item *item, size_t index, const struct fetch_report *report) NONNULL;
 
-/* Sets item->json from item->status, phase and message. Without memory, item->json stays NULL. */
-void fetch_render_failure(struct fetch_item *item, size_t index) NONNULL;
-
-/* Fails the item: status, phase (static text) and message, made valid UTF-8 and cut to fit. */
-void fetch_item_fail(struct fetch_item *item, enum status status, const char *phase, const char *format, ...)
-    __attribute__((format(printf, 4, 5), nonnull));
+/* The same for an item that was never tried: all of its time was waiting, `host_queue_ns` of it for its host. `message`
+ * may be any bytes. */
+void fetch_render_unstarted(struct fetch_item *item, size_t index, enum status why, const char *phase,
+                            const char *message, uint64_t accepted_ns, uint64_t host_queue_ns) NONNULL;
 
 #endif

@@ -1,201 +1,19 @@
-/* io_pool: who fetches what, and when.
+/* io_pool: calls come in, are cancelled, told of and released; the pool is made and ends. What happens under the lock
+ * in each turn of a thread is in io_trade.c.
  *
- * One lock guards the admission queue, the threads' inboxes and the counters. It is taken once by a submit and once by
- * each turn of a thread, for a few hundred nanoseconds, and never held while libcurl runs, JSON is written, a callback
- * is called or anybody is woken. A single queue is what makes the limits exact and lets any thread take any work;
- * sharding it per thread would make a host's limit a share of a limit.
- *
- * A transfer goes to the thread that its host's hash names, where connections to it are kept, unless that thread has
- * clearly more to do than the idlest: then spreading wins, so that a thousand URLs of one host use every thread.
- *
- * A call that has no unfinished item goes onto its loop's done stack, which is lock-free because the loop looks at it
- * before every sleep. */
+ * A call that has news (an item is done and its submitter wants to know, or all are) goes onto its loop's stack, which
+ * is lock-free because the loop looks at it before every sleep. */
 #include "pool/io_pool.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
-#include "pool/fetch_render.h"
-#include "pool/io_thread.h"
+#include "pool/io_internal.h"
 #include "pool/url_rules.h"
 
-enum {
-    SPREAD_LOAD = 32, /* jobs more than the idlest thread that affinity is worth */
-    TAKE_MAX = 32,    /* jobs a turn of a thread starts, so that those it has are served in between */
-    IDLE_CONNECTIONS_EXTRA = 64
-};
-
-struct done_stack {
-    _Alignas(64) _Atomic(struct io_call *) top;
-};
-
-struct io_pool {
-    struct egress_policy policy;
-    size_t queue_max, total_body_max;
-    unsigned thread_count, loop_count;
-    char *user_agent;
-    struct io_thread *threads;
-    struct bell_ringer *ringers; /* thread_count x loop_count */
-    struct done_stack *done;     /* per loop */
-
-    pthread_mutex_t lock; /* guards what follows, and what other structs say it guards */
-    struct admission admission;
-    size_t unfinished; /* items of all calls */
-    bool is_stopping;
-    struct io_pool_stats stats; /* the counters */
-};
-
-static struct io_job *job_of(struct admission_ticket *ticket) { return (struct io_job *)(void *)ticket; }
-_Static_assert(offsetof(struct io_job, ticket) == 0, "job_of() relies on it");
-
-/* ---- completed calls */
-
-static void push_done(struct io_pool *pool, struct io_call *state)
-{
-    _Atomic(struct io_call *) *top = &pool->done[state->call->loop].top;
-    state->next_done = atomic_load_explicit(top, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak(top, &state->next_done, state)) {
-    }
-}
-
-bool io_pool_has_news(struct io_pool *pool, unsigned loop) { return atomic_load(&pool->done[loop].top) != NULL; }
-
-void io_pool_collect(struct io_pool *pool, unsigned loop)
-{
-    if (!io_pool_has_news(pool, loop))
-        return;
-    struct io_call *newest = atomic_exchange(&pool->done[loop].top, NULL), *oldest = NULL;
-    while (newest) { /* the first to finish is answered first */
-        struct io_call *next = newest->next_done;
-        newest->next_done = oldest;
-        oldest = newest;
-        newest = next;
-    }
-    while (oldest) {
-        struct fetch_call *call = oldest->call;
-        struct io_call *next = oldest->next_done;
-        free(oldest);
-        call->pool_state = NULL;
-        call->on_done(call);
-        oldest = next;
-    }
-}
-
-/* ---- under the lock */
-
-/* True: it was the call's last item. */
-static bool account(struct io_pool *pool, struct io_job *job)
-{
-    struct io_pool_stats *stats = &pool->stats;
-    enum status status = job->item->status;
-    if (status == ST_OK)
-        stats->urls_ok++;
-    else
-        stats->urls_failed++, stats->failed_by_status[status]++;
-    stats->bytes_received += job->usage.body_bytes;
-    stats->connections_opened += job->usage.connections_opened;
-    stats->connections_reused += job->usage.connections_reused;
-    pool->unfinished--;
-    return --job->call->unfinished == 0;
-}
-
-static struct io_thread *choose_thread(struct io_pool *pool, const struct admission_ticket *ticket)
-{
-    struct io_thread *near = &pool->threads[admission_host_hash(ticket) % pool->thread_count], *idlest = near;
-    for (unsigned i = 0; i < pool->thread_count; i++)
-        if (pool->threads[i].load < idlest->load)
-            idlest = &pool->threads[i];
-    return near->load > idlest->load + SPREAD_LOAD ? idlest : near;
-}
-
-/* Starts what may start. Returns a bit for each thread that was given work. */
-static uint64_t hand_out(struct io_pool *pool)
-{
-    uint64_t given = 0;
-    struct admission_ticket *ticket;
-    while ((ticket = admission_next(&pool->admission)) != NULL) {
-        struct io_thread *thread = choose_thread(pool, ticket);
-        struct io_job *job = job_of(ticket);
-        job->thread = thread->index;
-        job->is_with_thread = true;
-        TAILQ_INSERT_TAIL(&thread->inbox, job, link);
-        thread->load++;
-        pool->stats.urls_started++;
-        given |= UINT64_C(1) << thread->index;
-    }
-    return given;
-}
-
-/* Returns the first of the calls that completed, linked by next_done. */
-static struct io_call *take_back(struct io_thread *thread)
-{
-    struct io_pool *pool = thread->pool;
-    struct io_call *completed = NULL;
-    struct io_job *job, *next;
-    for (job = TAILQ_FIRST(&thread->finished); job; job = next) {
-        next = TAILQ_NEXT(job, link);
-        if (job->is_to_cancel)
-            TAILQ_REMOVE(&thread->to_cancel, job, cancel_link);
-        job->is_to_cancel = job->is_with_thread = false;
-        thread->load--;
-        admission_finish(&pool->admission, &job->ticket);
-        if (account(pool, job)) {
-            job->call->next_done = completed;
-            completed = job->call;
-        }
-    }
-    TAILQ_INIT(&thread->finished);
-    return completed;
-}
-
-static void take_lists(struct io_thread *thread, struct io_jobs *ret_new, struct io_jobs *ret_to_cancel)
-{
-    struct io_job *job;
-    TAILQ_INIT(ret_new);
-    TAILQ_INIT(ret_to_cancel);
-    for (unsigned i = 0; i < TAKE_MAX && (job = TAILQ_FIRST(&thread->inbox)) != NULL; i++) {
-        TAILQ_REMOVE(&thread->inbox, job, link);
-        TAILQ_INSERT_TAIL(ret_new, job, link);
-    }
-    for (job = TAILQ_FIRST(&thread->to_cancel); job; job = TAILQ_NEXT(job, cancel_link))
-        job->is_to_cancel = false;
-    TAILQ_CONCAT(ret_to_cancel, &thread->to_cancel, cancel_link);
-}
-
-/* ---- without the lock */
-
-static void wake(struct io_pool *pool, uint64_t threads)
-{
-    for (; threads != 0; threads &= threads - 1) {
-        struct io_thread *thread = &pool->threads[__builtin_ctzll(threads)];
-        if (atomic_exchange(&thread->is_asleep, false))
-            curl_loop_wake(&thread->loop);
-    }
-}
-
-bool io_pool_trade(struct io_thread *thread, struct io_jobs *ret_new, struct io_jobs *ret_to_cancel)
-{
-    struct io_pool *pool = thread->pool;
-    pthread_mutex_lock(&pool->lock);
-    struct io_call *completed = take_back(thread);
-    uint64_t given = hand_out(pool);
-    take_lists(thread, ret_new, ret_to_cancel);
-    bool goes_on = !pool->is_stopping;
-    atomic_store(&thread->is_asleep, TAILQ_EMPTY(ret_new) && TAILQ_EMPTY(ret_to_cancel));
-    pthread_mutex_unlock(&pool->lock);
-    wake(pool, given & ~(UINT64_C(1) << thread->index));
-    while (completed) {
-        struct io_call *next = completed->next_done;
-        unsigned loop = completed->call->loop;
-        push_done(pool, completed);
-        bell_ring(&thread->ringers[loop]);
-        completed = next;
-    }
-    return goes_on;
-}
+/* ---- submitting */
 
 /* One block: the call's state, its jobs, and as many lanes. */
 static struct io_call *new_call_state(struct io_pool *pool, struct fetch_call *call)
@@ -209,13 +27,20 @@ static struct io_call *new_call_state(struct io_pool *pool, struct fetch_call *c
     struct io_call *state = calloc(1, sizeof *state + call->count * per_item);
     if (!state)
         return NULL;
+    state->pool = pool;
     state->call = call;
     state->unfinished = call->count;
-    state->budget.max = pool->total_body_max;
+    state->share.body_bytes_max = pool->total_body_max;
+    state->share.traceparent = call->traceparent;
+    state->share.memory.window = call->on_item ? pool->stream_window : 0;
+    TAILQ_INIT(&state->finished);
     state->jobs = (struct io_job *)(void *)(state + 1);
     for (size_t i = 0; i < call->count; i++) {
-        state->jobs[i].call = state;
-        state->jobs[i].item = &call->items[i];
+        struct io_job *job = &state->jobs[i];
+        job->call = state;
+        job->item = &call->items[i];
+        job->rest.on_due = io_job_rested;
+        job->counted_shard = -1;
     }
     return state;
 }
@@ -224,27 +49,48 @@ static struct io_call *new_call_state(struct io_pool *pool, struct fetch_call *c
 static bool list_origins(const struct fetch_call *call, struct buf *origins)
 {
     for (size_t i = 0; i < call->count; i++) {
-        struct url_parts parts;
+        struct url_parts parts UNINITIALIZED;
         const char *message;
-        char origin[URL_ORIGIN_SIZE] = "";
-        size_t len =
-            url_rules_check(call->items[i].url, &parts, &message) == ST_OK ? url_rules_origin(&parts, origin) : 0;
+        char origin[URL_ORIGIN_SIZE] UNINITIALIZED;
+        bool is_url = url_rules_check(call->items[i].url, &parts, &message) == ST_OK;
+        size_t len = is_url ? url_rules_origin(&parts, origin) : 0;
+        origin[len] = '\0';
         buf_append(origins, origin, len + 1);
     }
     return !origins->failed;
+}
+
+/* The items before the one that could not be added. */
+static void take_out_again(struct io_call *state, size_t count, uint64_t now_ns)
+{
+    struct io_jobs orphans;
+    for (size_t i = 0; i <= count; i++) {
+        struct io_job *job = &state->jobs[i];
+        if (i < count && job->place == IO_FOLLOWING)
+            io_share_leave(job);
+        else if (i < count)
+            admission_withdraw(&state->pool->admission, &job->ticket, now_ns);
+        if (job->share)
+            io_share_close(job, true, now_ns, &orphans); /* only items of this call can have joined */
+    }
+    timers_cancel(&state->pool->expiries, &state->expiry);
 }
 
 /* Under the lock; all or nothing. */
 static bool enqueue(struct io_pool *pool, struct io_call *state, const char *origins)
 {
     struct fetch_call *call = state->call;
-    admission_group_init(&pool->admission, &state->group, call->concurrency,
+    uint64_t now_ns = call->started_ns;
+    admission_group_init(&pool->admission, &state->group, call->concurrency ? call->concurrency : pool->per_call_max,
                          (struct admission_lane *)(void *)(state->jobs + call->count));
     for (size_t i = 0; i < call->count; i++) {
+        struct io_job *job = &state->jobs[i];
         size_t len = strlen(origins);
-        if (!admission_add(&pool->admission, &state->group, &state->jobs[i].ticket, origins, len)) {
-            while (admission_withdraw(&pool->admission, &state->group) != NULL) {
-            }
+        if (!io_share_join(pool, job, origins, len) && !io_enqueue(job, origins, len, now_ns)) {
+            struct io_jobs nobody;
+            if (job->share)
+                io_share_close(job, true, now_ns, &nobody);
+            take_out_again(state, i, now_ns);
             return false;
         }
         origins += len + 1;
@@ -252,6 +98,24 @@ static bool enqueue(struct io_pool *pool, struct io_call *state, const char *ori
     pool->unfinished += call->count;
     pool->stats.calls++;
     return true;
+}
+
+/* Some of the call's items have to wait: the first thread wakes up when they have waited too long. */
+static uint64_t watch_waiting(struct io_pool *pool, struct io_call *state)
+{
+    if (pool->admission.waiting == 0)
+        return 0;
+    io_watch_expiry(state);
+    return io_expiry_watcher(pool);
+}
+
+static void push_empty(struct io_pool *pool, struct io_call *state)
+{
+    struct io_aftermath aftermath;
+    io_aftermath_init(&aftermath);
+    aftermath.news = state;
+    state->has_news = true;
+    io_settle(pool, &aftermath, NULL);
 }
 
 enum status io_pool_submit(struct io_pool *pool, struct fetch_call *call)
@@ -265,7 +129,7 @@ enum status io_pool_submit(struct io_pool *pool, struct fetch_call *call)
     }
     call->pool_state = state;
     call->started_ns = clock_now_ns();
-    uint64_t given = 0;
+    uint64_t woken = 0;
     enum status status = ST_OK;
     pthread_mutex_lock(&pool->lock);
     if (pool->queue_max < pool->unfinished || call->count > pool->queue_max - pool->unfinished)
@@ -273,72 +137,151 @@ enum status io_pool_submit(struct io_pool *pool, struct fetch_call *call)
     else if (!enqueue(pool, state, origins.data))
         status = ST_NO_MEMORY;
     else
-        given = hand_out(pool);
+        woken = io_hand_out(pool, call->started_ns);
+    if (status == ST_OK)
+        woken |= watch_waiting(pool, state);
     pthread_mutex_unlock(&pool->lock);
     buf_done(&origins);
-    if (status == ST_OK) {
-        wake(pool, given);
-        if (call->count == 0)
-            push_done(pool, state);
-    } else {
+    if (status != ST_OK) {
         call->pool_state = NULL;
         free(state);
+        return status;
     }
-    return status;
+    io_wake(pool, woken);
+    if (call->count == 0)
+        push_empty(pool, state);
+    return ST_OK;
 }
 
-/* Under the lock: `ret_waiting` gets the jobs that no thread has, the threads are told of the others. */
-static uint64_t split_for_cancel(struct io_pool *pool, struct io_call *state, struct io_jobs *ret_waiting)
-{
-    struct admission_ticket *ticket;
-    while ((ticket = admission_withdraw(&pool->admission, &state->group)) != NULL)
-        TAILQ_INSERT_TAIL(ret_waiting, job_of(ticket), link);
-    uint64_t told = 0;
-    for (size_t i = 0; i < state->call->count; i++) {
-        struct io_job *job = &state->jobs[i];
-        if (!job->is_with_thread)
-            continue;
-        job->is_to_cancel = true;
-        TAILQ_INSERT_TAIL(&pool->threads[job->thread].to_cancel, job, cancel_link);
-        told |= UINT64_C(1) << job->thread;
-    }
-    return told;
-}
-
-static void fail_waiting(struct io_call *state, struct io_jobs *waiting)
-{
-    struct io_job *job;
-    for (job = TAILQ_FIRST(waiting); job; job = TAILQ_NEXT(job, link)) {
-        fetch_item_fail(job->item, state->why, "queue", "%s", status_title(state->why));
-        fetch_render_failure(job->item, (size_t)(job - state->jobs));
-    }
-}
+/* ---- cancelling, collecting, releasing */
 
 void io_pool_cancel(struct io_pool *pool, struct fetch_call *call, enum status why)
 {
     struct io_call *state = call->pool_state;
-    struct io_jobs waiting;
-    TAILQ_INIT(&waiting);
+    struct io_aftermath aftermath;
+    io_aftermath_init(&aftermath);
     if (!state)
         return;
     pthread_mutex_lock(&pool->lock);
-    bool is_over = state->unfinished == 0 || state->why != ST_OK;
-    if (!is_over)
-        state->why = why;
-    uint64_t told = is_over ? 0 : split_for_cancel(pool, state, &waiting);
+    if (state->unfinished > 0 && state->why == ST_OK) {
+        uint64_t now_ns = clock_now_ns();
+        io_cancel_rest(state, why, NULL, now_ns, &aftermath);
+        aftermath.woken |= io_hand_out(pool, now_ns) | io_expiry_watcher(pool); /* followers that lead now */
+    }
     pthread_mutex_unlock(&pool->lock);
-    wake(pool, told);
-    if (TAILQ_EMPTY(&waiting))
+    io_settle(pool, &aftermath, NULL); /* the caller is the call's loop: it looks before it sleeps */
+    io_wake_for_memory(pool);
+}
+
+bool io_pool_has_news(struct io_pool *pool, unsigned loop) { return atomic_load(&pool->news[loop].top) != NULL; }
+
+static struct io_call *take_news(struct io_pool *pool, unsigned loop)
+{
+    struct io_call *newest = atomic_exchange(&pool->news[loop].top, NULL), *oldest = NULL;
+    while (newest) { /* the first is told of first */
+        struct io_call *next = newest->next_news;
+        newest->next_news = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    return oldest;
+}
+
+/* The items that are done and were not told of. True: they are the last. */
+static bool take_finished(struct io_call *state, struct io_jobs *ret_finished)
+{
+    TAILQ_INIT(ret_finished);
+    pthread_mutex_lock(&state->pool->lock);
+    TAILQ_CONCAT(ret_finished, &state->finished, link);
+    state->has_news = false;
+    bool is_over = state->unfinished == 0;
+    pthread_mutex_unlock(&state->pool->lock);
+    return is_over;
+}
+
+void io_pool_collect(struct io_pool *pool, unsigned loop)
+{
+    if (!io_pool_has_news(pool, loop))
         return;
-    fail_waiting(state, &waiting);
-    bool was_last = false;
-    struct io_job *job;
+    for (struct io_call *state = take_news(pool, loop), *next; state; state = next) {
+        struct fetch_call *call = state->call;
+        struct io_jobs finished;
+        struct io_job *job;
+        next = state->next_news;
+        bool is_over = !call->on_item || take_finished(state, &finished);
+        if (call->on_item)
+            TAILQ_FOREACH(job, &finished, link)
+        call->on_item(call, job->item);
+        if (is_over)
+            call->on_done(call);
+    }
+}
+
+static void free_result(struct io_pool *pool, struct fetch_item *item)
+{
+    free(item->json);
+    free(item->message);
+    item->json = item->message = NULL;
+    memory_give(&pool->memory, item->taken_bytes);
+    item->taken_bytes = 0;
+}
+
+/* The caller may have read enough for the call to go on. Whoever pauses it looks at what is unread under the lock, too.
+ */
+static void go_on(struct io_pool *pool, struct io_call *state)
+{
+    uint64_t woken = 0;
     pthread_mutex_lock(&pool->lock);
-    for (job = TAILQ_FIRST(&waiting); job; job = TAILQ_NEXT(job, link))
-        was_last = account(pool, job);
+    if (state->group.is_paused && atomic_load(&state->share.memory.unread) <= state->share.memory.window) {
+        uint64_t now_ns = clock_now_ns();
+        admission_pause_group(&pool->admission, &state->group, false, now_ns);
+        woken = io_hand_out(pool, now_ns);
+    }
     pthread_mutex_unlock(&pool->lock);
-    if (was_last)
-        push_done(pool, state); /* the caller is the loop itself: it looks before it sleeps */
+    io_wake(pool, woken);
+}
+
+void io_pool_free_result(struct io_pool *pool, struct fetch_call *call, struct fetch_item *item)
+{
+    struct io_call *state = call->pool_state;
+    bool has_caught_up = memory_read(&pool->memory, &state->share.memory, item->json_len);
+    free_result(pool, item);
+    if (has_caught_up)
+        go_on(pool, state);
+    io_wake_for_memory(pool);
+}
+
+void io_pool_release(struct io_pool *pool, struct fetch_call *call)
+{
+    struct io_call *state = call->pool_state;
+    for (size_t i = 0; i < call->count; i++)
+        free_result(pool, &call->items[i]);
+    if (!state)
+        return;
+    memory_close(&pool->memory, &state->share.memory);
+    call->pool_state = NULL;
+    free(state);
+    io_wake_for_memory(pool);
+}
+
+/* ---- figures */
+
+static void add_dns(struct io_pool *pool, struct resolver_stats *sum)
+{
+    for (unsigned i = 0; i < pool->thread_count; i++) {
+        struct resolver_stats one = resolver_get_stats(pool->threads[i].resolver);
+        sum->queries += one.queries;
+        sum->hits += one.hits;
+        sum->shared += one.shared;
+        sum->failures += one.failures;
+    }
+}
+
+static void count_open_breaker(void *user, const struct host *host)
+{
+    struct io_pool_stats *stats = user;
+    if (host->breaker.open_until_ns > 0)
+        stats->breakers_open++;
 }
 
 void io_pool_get_stats(struct io_pool *pool, struct io_pool_stats *ret_stats)
@@ -347,9 +290,68 @@ void io_pool_get_stats(struct io_pool *pool, struct io_pool_stats *ret_stats)
     *ret_stats = pool->stats;
     ret_stats->queued = pool->admission.waiting;
     ret_stats->in_flight = pool->admission.running;
+    ret_stats->inflight_max = pool->admission.running_max;
+    ret_stats->hosts = pool->hosts.count;
+    if (pool->breaker.failures > 0)
+        hosts_for_each(&pool->hosts, count_open_breaker, ret_stats);
     pthread_mutex_unlock(&pool->lock);
     ret_stats->threads = pool->thread_count;
+    ret_stats->memory_taken = atomic_load(&pool->memory.taken);
+    ret_stats->memory_max = pool->memory.max;
+    ret_stats->paused = atomic_load(&pool->memory.waiting);
     ret_stats->blocked = ret_stats->failed_by_status[ST_BLOCKED_ADDRESS];
+    add_dns(pool, &ret_stats->dns);
+}
+
+struct host_listing {
+    struct io_host_info *hosts;
+    size_t count, capacity;
+    bool wants_open; /* else those that are closed and have failures */
+    uint64_t now_ns;
+};
+
+static int compare_hosts(const void *a, const void *b)
+{
+    const struct io_host_info *x = a, *y = b;
+    if (x->breaker != y->breaker)
+        return x->breaker == BREAKER_IS_CLOSED   ? 1
+               : y->breaker == BREAKER_IS_CLOSED ? -1
+               : x->breaker < y->breaker         ? -1
+                                                 : 1;
+    return x->failures > y->failures ? -1 : x->failures < y->failures;
+}
+
+static void list_host(void *user, const struct host *host)
+{
+    struct host_listing *listing = user;
+    bool is_open = host->breaker.open_until_ns > 0;
+    if (is_open != listing->wants_open || (!is_open && host->breaker.failures == 0) ||
+        listing->count == listing->capacity)
+        return;
+    struct io_host_info *info = &listing->hosts[listing->count++];
+    *info = (struct io_host_info){ .breaker = breaker_state(&host->breaker, listing->now_ns),
+                                   .failures = host->breaker.failures,
+                                   .running = host->running };
+    memcpy(info->origin, host->origin,
+           host->origin_len < sizeof info->origin ? host->origin_len : sizeof info->origin - 1);
+    if (info->breaker == BREAKER_IS_OPEN)
+        info->opens_in_ns = host->breaker.open_until_ns - listing->now_ns;
+}
+
+size_t io_pool_get_hosts(struct io_pool *pool, struct io_host_info *ret_hosts, size_t capacity)
+{
+    struct host_listing listing = {
+        .hosts = ret_hosts, .capacity = capacity, .wants_open = true, .now_ns = clock_now_ns()
+    };
+    if (pool->breaker.failures == 0)
+        return 0;
+    pthread_mutex_lock(&pool->lock);
+    hosts_for_each(&pool->hosts, list_host, &listing);
+    listing.wants_open = false;
+    hosts_for_each(&pool->hosts, list_host, &listing);
+    pthread_mutex_unlock(&pool->lock);
+    qsort(ret_hosts, listing.count, sizeof *ret_hosts, compare_hosts);
+    return listing.count;
 }
 
 /* ---- creation and end */
@@ -367,13 +369,30 @@ static void stop_threads(struct io_pool *pool, unsigned count)
 
 static void free_parts(struct io_pool *pool)
 {
-    admission_done(&pool->admission);
+    hosts_done(&pool->hosts);
+    timers_done(&pool->expiries);
     pthread_mutex_destroy(&pool->lock);
+    trust_store_free(pool->trust);
     free(pool->user_agent);
     free(pool->threads);
     free(pool->ringers);
-    free(pool->done);
+    free(pool->news);
     free(pool);
+}
+
+static void set_limits(struct io_pool *pool, const struct io_pool_config *config)
+{
+    pool->policy = config->policy;
+    pool->breaker = config->breaker;
+    pool->queue_max = config->queue_max;
+    pool->total_body_max = config->total_body_max;
+    pool->stream_window = config->stream_window;
+    pool->per_call_max = config->per_call_max;
+    pool->watched_ns = CLOCK_NEVER;
+    pool->memory.max = config->memory_max;
+    pool->memory.overdraft_max = 2 * config->total_body_max; /* what bodies take as base64, and their headers */
+    pool->thread_count = config->threads;
+    pool->loop_count = config->loops;
 }
 
 static struct io_pool *new_pool(const struct io_pool_config *config)
@@ -382,18 +401,14 @@ static struct io_pool *new_pool(const struct io_pool_config *config)
     if (!pool)
         return NULL;
     pthread_mutex_init(&pool->lock, NULL);
-    pool->policy = config->policy;
-    pool->queue_max = config->queue_max;
-    pool->total_body_max = config->total_body_max;
-    pool->thread_count = config->threads;
-    pool->loop_count = config->loops;
+    set_limits(pool, config);
     pool->user_agent = strdup(config->user_agent);
     pool->threads = calloc(config->threads, sizeof *pool->threads);
     pool->ringers = calloc((size_t)config->threads * config->loops, sizeof *pool->ringers);
-    pool->done = aligned_alloc(_Alignof(struct done_stack), config->loops * sizeof *pool->done);
-    if (pool->user_agent && pool->threads && pool->ringers && pool->done &&
-        admission_init(&pool->admission, config->inflight_max, config->per_host_max)) {
-        memset(pool->done, 0, config->loops * sizeof *pool->done);
+    pool->news = aligned_alloc(_Alignof(struct io_news), config->loops * sizeof *pool->news);
+    if (hosts_init(&pool->hosts) && pool->user_agent && pool->threads && pool->ringers && pool->news) {
+        memset(pool->news, 0, config->loops * sizeof *pool->news);
+        admission_init(&pool->admission, &pool->hosts, config->inflight_max, config->per_host_max);
         return pool;
     }
     free_parts(pool);
@@ -405,14 +420,26 @@ static bool init_thread(struct io_pool *pool, unsigned index, const struct io_po
     struct io_thread *thread = &pool->threads[index];
     thread->pool = pool;
     thread->index = index;
-    thread->env = (struct transfer_env){ .thread = index,
-                                         .policy = &pool->policy,
-                                         .connect_timeout_ms = config->connect_timeout_ms,
-                                         .user_agent = pool->user_agent };
     thread->ringers = &pool->ringers[(size_t)index * config->loops];
     for (unsigned i = 0; i < config->loops; i++)
         thread->ringers[i] = (struct bell_ringer){ .bell = config->bells[i], .event_fd = config->event_fds[i] };
-    return io_thread_init(thread, 2L * config->inflight_max / config->threads + IDLE_CONNECTIONS_EXTRA);
+    return io_thread_init(thread, config);
+}
+
+static enum status start_threads(struct io_pool *pool, const struct io_pool_config *config)
+{
+    unsigned ready = 0, started = 0;
+    while (ready < config->threads && init_thread(pool, ready, config))
+        ready++;
+    if (ready == config->threads)
+        while (started < ready && io_thread_start(&pool->threads[started]))
+            started++;
+    if (started == config->threads)
+        return ST_OK;
+    stop_threads(pool, started);
+    for (unsigned i = 0; i < ready; i++)
+        io_thread_done(&pool->threads[i]);
+    return ready < config->threads && config->dns_servers[0] ? ST_DNS_FAILED : ST_INTERNAL;
 }
 
 enum status io_pool_create(const struct io_pool_config *config, struct io_pool **ret_pool)
@@ -420,21 +447,13 @@ enum status io_pool_create(const struct io_pool_config *config, struct io_pool *
     struct io_pool *pool = new_pool(config);
     if (!pool)
         return ST_NO_MEMORY;
-    unsigned ready = 0, started = 0;
-    while (ready < config->threads && init_thread(pool, ready, config))
-        ready++;
-    if (ready == config->threads)
-        while (started < ready && io_thread_start(&pool->threads[started]))
-            started++;
-    if (started == config->threads) {
+    pool->trust = trust_store_new(config->ca_file);
+    enum status status = pool->trust ? start_threads(pool, config) : ST_TLS_VERIFY_FAILED;
+    if (status == ST_OK)
         *ret_pool = pool;
-        return ST_OK;
-    }
-    stop_threads(pool, started);
-    for (unsigned i = 0; i < ready; i++)
-        io_thread_done(&pool->threads[i]);
-    free_parts(pool);
-    return ST_INTERNAL;
+    else
+        free_parts(pool);
+    return status;
 }
 
 void io_pool_free(struct io_pool *pool)
@@ -445,12 +464,4 @@ void io_pool_free(struct io_pool *pool)
     for (unsigned i = 0; i < pool->thread_count; i++)
         io_thread_done(&pool->threads[i]);
     free_parts(pool);
-}
-
-void fetch_call_clear(struct fetch_call *call)
-{
-    for (size_t i = 0; i < call->count; i++) {
-        free(call->items[i].json);
-        call->items[i].json = NULL;
-    }
 }

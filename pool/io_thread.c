@@ -1,118 +1,239 @@
-/* io_thread: trade jobs with the pool, run libcurl, harvest, again.
- *
- * All locking is in the one trade per turn: finished jobs go back in a batch and new ones come in a batch. Results are
- * rendered here, by the thread that fetched them, so the event loops only pass them on. Transfers are kept for reuse,
- * handle and buffers included, up to a number that bounds what an idle thread holds. */
-#include "pool/io_thread.h"
-
+/* io_thread: trade with the pool, cancel, start, run what is due, sleep, run what the sockets brought. Results are
+ * rendered here, by the thread that fetched them, so the event loops only pass them on. */
 #include <signal.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "pool/fetch_render.h"
+#include "pool/io_internal.h"
 
-enum { IDLE_TRANSFERS_MAX = 512 };
+enum { SHARD_TRANSFERS = 48 };
 
-bool io_thread_init(struct io_thread *thread, long connections_max)
+static struct io_thread *thread_of(const struct io_job *job) { return &job->call->pool->threads[job->thread]; }
+
+/* ---- shards */
+
+static uint16_t *shard_loads(const struct io_job *job)
 {
-    TAILQ_INIT(&thread->inbox);
-    TAILQ_INIT(&thread->to_cancel);
-    TAILQ_INIT(&thread->finished);
-    TAILQ_INIT(&thread->env.waiting);
-    thread->idle = calloc(IDLE_TRANSFERS_MAX, sizeof *thread->idle);
-    if (!thread->idle)
-        return false;
-    thread->idle_capacity = IDLE_TRANSFERS_MAX;
-    if (curl_loop_init(&thread->loop, connections_max)) {
-        thread->env.loop = &thread->loop;
-        return true;
+    uint16_t *loads = atomic_load_explicit(&job->ticket.lane->host->shard_loads, memory_order_acquire);
+    return loads ? loads + (size_t)job->thread * CURL_LOOP_SHARDS : NULL;
+}
+
+/* Its host's own shard; if the host has many transfers, the first of those that follow which has room for one. */
+static unsigned choose_shard(struct io_job *job)
+{
+    unsigned own = (job->ticket.lane->host->hash >> 8) % CURL_LOOP_SHARDS, best = own;
+    uint16_t *loads = shard_loads(job);
+    job->counted_shard = -1;
+    if (!loads)
+        return own;
+    for (unsigned i = 0; i < CURL_LOOP_SHARDS && loads[best] >= SHARD_TRANSFERS; i++) {
+        unsigned next = (own + i) % CURL_LOOP_SHARDS;
+        if (loads[next] < loads[best])
+            best = next;
     }
-    free(thread->idle);
-    return false;
+    loads[best]++;
+    job->counted_shard = (int)best;
+    return best;
 }
 
-void io_thread_done(struct io_thread *thread)
+static void leave_shard(struct io_job *job)
 {
-    for (size_t i = 0; i < thread->idle_count; i++)
-        transfer_free(thread->idle[i]);
-    free(thread->idle);
-    curl_loop_done(&thread->loop);
+    if (job->counted_shard >= 0)
+        shard_loads(job)[job->counted_shard]--;
+    job->counted_shard = -1;
 }
 
-static struct transfer *take_transfer(struct io_thread *thread)
+/* ---- ends */
+
+static void give_back(struct io_thread *thread, struct io_job *job) { TAILQ_INSERT_TAIL(&thread->finished, job, link); }
+
+/* Those who share its result get a copy of it. */
+static void serve_followers(struct io_thread *thread, struct io_job *leader)
 {
-    return thread->idle_count > 0 ? thread->idle[--thread->idle_count] : transfer_new(&thread->env);
+    struct io_pool *pool = thread->pool;
+    struct io_jobs followers;
+    struct io_job *job, *next;
+    enum status status = leader->summary.status;
+    bool is_own =
+        leader->is_cancelled || status == ST_DEADLINE_EXCEEDED || status == ST_HOST_BUSY || status == ST_NO_MEMORY;
+    pthread_mutex_lock(&pool->lock);
+    io_share_close(leader, is_own, clock_now_ns(), &followers);
+    pthread_mutex_unlock(&pool->lock);
+    if (is_own)
+        io_wake(pool, IO_FIRST_THREAD); /* another may be waiting now */
+    for (job = TAILQ_FIRST(&followers); job; job = next) {
+        next = TAILQ_NEXT(job, link);
+        job->summary = (struct fetch_summary){ .status = status };
+        if (leader->fetch)
+            fetch_render(leader->fetch, job->item, io_job_index(job), job->call->call->started_ns, true);
+        else
+            fetch_render_unstarted(job->item, io_job_index(job), leader->item->status, leader->item->phase,
+                                   leader->item->message ? leader->item->message : "", job->call->call->started_ns, 0);
+        give_back(thread, job);
+    }
 }
 
-static void keep_transfer(struct io_thread *thread, struct transfer *transfer)
+static void on_over(struct fetch *fetch)
 {
-    transfer_recycle(transfer);
-    if (thread->idle_count < thread->idle_capacity)
-        thread->idle[thread->idle_count++] = transfer;
+    struct io_job *job = fetch_user(fetch);
+    struct io_thread *thread = thread_of(job);
+    job->summary = fetch_summary(fetch);
+    fetch_render(fetch, job->item, io_job_index(job), job->call->call->started_ns, false);
+    if (job->share)
+        serve_followers(thread, job);
+    job->fetch = NULL;
+    timers_cancel(&thread->loop.timers, &job->rest);
+    leave_shard(job);
+    fetch_recycle(fetch);
+    give_back(thread, job);
+}
+
+static void finish_unstarted(struct io_thread *thread, struct io_job *job, enum status why, const char *phase,
+                             const char *text)
+{
+    job->summary = (struct fetch_summary){ .status = why };
+    fetch_render_unstarted(job->item, io_job_index(job), why, phase, text, job->call->call->started_ns,
+                           job->ticket.host_queue_ns);
+    if (job->share)
+        serve_followers(thread, job);
+    give_back(thread, job);
+}
+
+/* ---- rests */
+
+void io_job_rested(struct timer *timer)
+{
+    struct io_job *job = (struct io_job *)(void *)((char *)timer - offsetof(struct io_job, rest));
+    TAILQ_INSERT_TAIL(&thread_of(job)->returning, job, link);
+}
+
+static void on_rest(struct fetch *fetch)
+{
+    struct io_job *job = fetch_user(fetch);
+    struct io_thread *thread = thread_of(job);
+    job->summary = fetch_summary(fetch);
+    if (timers_set(&thread->loop.timers, &job->rest, fetch_rest_due_ns(fetch)))
+        TAILQ_INSERT_TAIL(&thread->rested, job, link);
     else
-        transfer_free(transfer);
+        fetch_give_up(fetch, ST_NO_MEMORY, "retry", status_title(ST_NO_MEMORY));
 }
 
-/* The item's result is complete. */
-static void finish(struct io_thread *thread, struct io_job *job)
+/* ---- hedges */
+
+static bool take_extra(struct fetch *fetch)
 {
-    if (job->transfer) {
-        job->usage = transfer_usage(job->transfer);
-        keep_transfer(thread, job->transfer);
-        job->transfer = NULL;
+    struct io_job *job = fetch_user(fetch);
+    struct io_pool *pool = job->call->pool;
+    pthread_mutex_lock(&pool->lock);
+    bool is_taken = admission_take_extra(&pool->admission, &job->ticket);
+    pthread_mutex_unlock(&pool->lock);
+    return is_taken;
+}
+
+static void give_extra(struct fetch *fetch)
+{
+    struct io_job *job = fetch_user(fetch);
+    struct io_pool *pool = job->call->pool;
+    pthread_mutex_lock(&pool->lock);
+    admission_give_extra(&pool->admission, &job->ticket, clock_now_ns());
+    pthread_mutex_unlock(&pool->lock);
+    thread_of(job)->has_freed = true;
+}
+
+/* ---- starting and cancelling */
+
+static void begin(struct io_thread *thread, struct io_job *job)
+{
+    struct admission_ticket *ticket = &job->ticket;
+    if (job->fetch) {
+        fetch_set_waits(job->fetch, ticket->queue_ns, ticket->host_queue_ns);
+        fetch_resume(job->fetch);
+        return;
     }
-    TAILQ_INSERT_TAIL(&thread->finished, job, link);
+    job->fetch = fetch_new(&thread->env);
+    if (!job->fetch) {
+        finish_unstarted(thread, job, ST_NO_MEMORY, "queue", status_title(ST_NO_MEMORY));
+        return;
+    }
+    struct fetch_spec spec = {
+        .item = job->item,
+        .call = &job->call->share,
+        .accepted_ns = job->call->call->started_ns,
+        .queue_ns = ticket->queue_ns,
+        .host_queue_ns = ticket->host_queue_ns,
+        .shard = choose_shard(job),
+        .speaks_http2 = &ticket->lane->host->speaks_http2,
+        .user = job,
+    };
+    fetch_start(job->fetch, &spec);
 }
 
-static void finish_unstarted(struct io_thread *thread, struct io_job *job, enum status why)
+/* Under way, resting, or waiting for its next attempt. */
+static void give_up(struct io_job *job, enum status why, const char *phase)
 {
-    fetch_item_fail(job->item, why, "queue", "%s", status_title(why));
-    fetch_render_failure(job->item, (size_t)(job - job->call->jobs));
-    finish(thread, job);
+    fetch_set_waits(job->fetch, job->ticket.queue_ns, job->ticket.host_queue_ns);
+    fetch_give_up(job->fetch, why, phase, io_why_text(job));
 }
 
 static void start(struct io_thread *thread, struct io_job *job)
 {
-    if (job->is_cancelled) {
-        finish_unstarted(thread, job, job->call->why);
+    if (job->refusal == ST_OK && !job->is_cancelled) {
+        begin(thread, job);
         return;
     }
-    job->transfer = take_transfer(thread);
-    if (!job->transfer)
-        finish_unstarted(thread, job, ST_NO_MEMORY);
-    else if (!transfer_start(job->transfer, job->item, (size_t)(job - job->call->jobs), &job->call->budget, job))
-        finish(thread, job);
+    enum status why = io_why(job);
+    if (job->fetch)
+        give_up(job, why, io_wait_phase(why));
+    else
+        finish_unstarted(thread, job, why, io_wait_phase(why), io_why_text(job));
 }
 
-static void cancel(struct io_thread *thread, struct io_job *job)
+static void cancel(struct io_job *job)
 {
-    if (!job->transfer) {
-        job->is_cancelled = true; /* still in the inbox, or new with this trade: start() sees it */
-        return;
-    }
-    transfer_abort(job->transfer, job->call->why);
-    finish(thread, job);
+    if (job->fetch)
+        give_up(job, io_why(job), job->refusal != ST_OK ? io_wait_phase(job->refusal) : NULL);
 }
+
+static void take_orders(struct io_thread *thread, struct io_jobs *new_jobs, struct io_jobs *to_cancel)
+{
+    struct io_job *job, *next;
+    TAILQ_FOREACH(job, to_cancel, cancel_link)
+    job->is_cancelled = true;
+    for (job = TAILQ_FIRST(new_jobs); job; job = next) {
+        next = TAILQ_NEXT(job, link); /* finishing moves it to another list */
+        start(thread, job);
+    }
+    TAILQ_FOREACH(job, to_cancel, cancel_link)
+    cancel(job); /* unless it was new */
+}
+
+/* ---- turning */
 
 static void harvest(struct io_thread *thread)
 {
-    CURLMsg *message;
-    int left;
-    while ((message = curl_multi_info_read(thread->loop.multi, &left)) != NULL) {
-        if (message->msg != CURLMSG_DONE)
-            continue;
-        CURLcode code = message->data.result; /* the message goes with its handle */
-        struct transfer *transfer = transfer_of(message->easy_handle);
-        if (!transfer_hop_done(transfer, code))
-            finish(thread, transfer_user(transfer));
-    }
+    CURL *easy;
+    CURLcode code;
+    while ((easy = curl_loop_next_done(&thread->loop, &code)) != NULL)
+        transfer_done(easy, code);
 }
 
-static void resume_waiting(struct io_thread *thread)
+/* Lets paused transfers go on if there may be memory for them. */
+static void use_gifts(struct io_thread *thread)
 {
-    struct transfer *transfer;
-    while ((transfer = transfer_next_waiting(&thread->env)) != NULL)
-        if (!transfer_resume(transfer))
-            finish(thread, transfer_user(transfer));
+    unsigned gifts = atomic_load(&thread->pool->memory.gifts);
+    if (TAILQ_EMPTY(&thread->env.transfers.paused) || gifts == thread->gifts_seen)
+        return;
+    thread->gifts_seen = gifts;
+    transfers_resume(&thread->env.transfers);
+}
+
+static bool has_something_to_do(const struct io_thread *thread)
+{
+    bool has_gift =
+        !TAILQ_EMPTY(&thread->env.transfers.paused) && atomic_load(&thread->pool->memory.gifts) != thread->gifts_seen;
+    return has_gift || thread->has_freed || !TAILQ_EMPTY(&thread->finished) || !TAILQ_EMPTY(&thread->rested) ||
+           !TAILQ_EMPTY(&thread->returning);
 }
 
 static void note_awake(void *user)
@@ -121,33 +242,95 @@ static void note_awake(void *user)
     atomic_store_explicit(&thread->is_asleep, false, memory_order_relaxed);
 }
 
+static void on_expiry(struct timer *timer) { (void)timer; /* it has woken the thread, which trades */ }
+
 static void *run(void *user)
 {
     struct io_thread *thread = user;
     struct io_jobs new_jobs, to_cancel;
-    while (io_pool_trade(thread, &new_jobs, &to_cancel)) {
-        struct io_job *job, *next;
+    curl_loop_bind(&thread->loop);
+    while (io_trade(thread, &new_jobs, &to_cancel)) {
         bool has_work = !TAILQ_EMPTY(&new_jobs) || !TAILQ_EMPTY(&to_cancel);
-        for (job = TAILQ_FIRST(&to_cancel); job; job = TAILQ_NEXT(job, cancel_link))
-            cancel(thread, job);
-        for (job = TAILQ_FIRST(&new_jobs); job; job = next) {
-            next = TAILQ_NEXT(job, link); /* finishing moves it to another list */
-            start(thread, job);
-        }
+        thread->has_freed = false;
+        take_orders(thread, &new_jobs, &to_cancel);
+        use_gifts(thread);
         curl_loop_run_due(&thread->loop);
         harvest(thread);
-        resume_waiting(thread);
-        curl_loop_wait(&thread->loop, !has_work && TAILQ_EMPTY(&thread->finished), note_awake, thread);
+        curl_loop_wait(&thread->loop, !has_work && !has_something_to_do(thread), note_awake, thread);
         harvest(thread);
     }
     return NULL;
 }
 
+/* ---- life */
+
+static CURLSH *new_share(void)
+{
+    CURLSH *share = curl_share_init();
+    if (share)
+        curl_share_setopt(share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
+    return share;
+}
+
+static bool init_env(struct io_thread *thread, const struct io_pool_config *config)
+{
+    struct io_pool *pool = thread->pool;
+    thread->env = (struct fetch_env){
+        .transfers = { .loop = &thread->loop,
+                       .resolver = thread->resolver,
+                       .policy = &pool->policy,
+                       .memory = &pool->memory,
+                       .trust = pool->trust,
+                       .share = new_share(),
+                       .user_agent = pool->user_agent,
+                       .min_rate = config->min_rate,
+                       .max_ratio = config->max_ratio },
+        .on_over = on_over,
+        .on_rest = on_rest,
+        .take_extra = take_extra,
+        .give_extra = give_extra,
+    };
+    TAILQ_INIT(&thread->env.transfers.paused);
+    return fetch_env_init(&thread->env);
+}
+
+bool io_thread_init(struct io_thread *thread, const struct io_pool_config *config)
+{
+    TAILQ_INIT(&thread->inbox);
+    TAILQ_INIT(&thread->to_cancel);
+    TAILQ_INIT(&thread->finished);
+    TAILQ_INIT(&thread->rested);
+    TAILQ_INIT(&thread->returning);
+    thread->expiry.on_due = on_expiry;
+    if (!curl_loop_init(&thread->loop, config->connections_max / config->threads + 1))
+        return false;
+    thread->resolver = resolver_new(&thread->loop, config->dns_servers);
+    if (thread->resolver && init_env(thread, config))
+        return true;
+    curl_share_cleanup(thread->env.transfers.share);
+    resolver_free(thread->resolver);
+    curl_loop_done(&thread->loop);
+    return false;
+}
+
+void io_thread_done(struct io_thread *thread)
+{
+    CURLSH *share = thread->env.transfers.share;
+    fetch_env_done(&thread->env);
+    resolver_free(thread->resolver);
+    curl_loop_done(&thread->loop);
+    curl_share_cleanup(share);
+}
+
 bool io_thread_start(struct io_thread *thread)
 {
-    /* Signals are for the threads that expect them. */
+    /* Signals are for the threads that expect them, but for those of a crash: blocked, they would end the process
+     * before a sanitizer's report. */
+    static const int crashes[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT };
     sigset_t all, before;
     sigfillset(&all);
+    for (size_t i = 0; i < ARRAY_LEN(crashes); i++)
+        sigdelset(&all, crashes[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&thread->id, NULL, run, thread);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

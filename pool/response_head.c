@@ -6,10 +6,13 @@
  */
 #include "pool/response_head.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/json_write.h"
 #include "base/utf8.h"
+
+enum { FIELDS_AT_FIRST = 16 };
 
 void response_head_init(struct response_head *head)
 {
@@ -25,7 +28,13 @@ void response_head_clear(struct response_head *head)
     head->is_interim = head->is_complete = false;
 }
 
-void response_head_done(struct response_head *head) { buf_done(&head->text); }
+void response_head_done(struct response_head *head)
+{
+    buf_done(&head->text);
+    free(head->fields);
+    head->fields = NULL;
+    head->count = head->capacity = 0;
+}
 
 static bool is_blank(char c) { return c == ' ' || c == '\t'; }
 
@@ -86,6 +95,19 @@ static bool is_visible_ascii(const char *bytes, size_t len)
     return len > 0;
 }
 
+static bool grow(struct response_head *head)
+{
+    unsigned capacity = head->capacity ? 2 * head->capacity : FIELDS_AT_FIRST;
+    struct response_field *grown = reallocarray(head->fields, capacity, sizeof *grown);
+    if (!grown) {
+        head->text.failed = true; /* whoever asks sees that it was memory */
+        return false;
+    }
+    head->fields = grown;
+    head->capacity = capacity;
+    return true;
+}
+
 static bool add_field(struct response_head *head, const char *line, size_t len)
 {
     const char *colon = memchr(line, ':', len);
@@ -95,6 +117,8 @@ static bool add_field(struct response_head *head, const char *line, size_t len)
         return true; /* no field that anybody could ask for by name; libcurl has let it pass, so it does no harm */
     while (value_at < len && is_blank(line[value_at]))
         value_at++;
+    if (head->count == head->capacity && !grow(head))
+        return false;
     struct response_field *field = &head->fields[head->count];
     if (!append_name(head, line, name_len, field))
         return false;
@@ -187,10 +211,45 @@ static bool is_named(const struct response_head *head, unsigned index, const cha
     return field->name_len == strlen(name) && memcmp(head->text.data + field->name_at, name, field->name_len) == 0;
 }
 
-bool response_head_has(const struct response_head *head, const char *lower_case_name)
+unsigned response_head_count(const struct response_head *head, const char *lower_case_name)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < head->count; i++)
+        count += is_named(head, i, lower_case_name);
+    return count;
+}
+
+bool response_head_differs(const struct response_head *head, const char *lower_case_name)
+{
+    const struct response_field *first = NULL;
+    for (unsigned i = 0; i < head->count; i++) {
+        const struct response_field *field = &head->fields[i];
+        if (!is_named(head, i, lower_case_name))
+            continue;
+        if (!first)
+            first = field;
+        else if (first->value_len != field->value_len ||
+                 memcmp(head->text.data + first->value_at, head->text.data + field->value_at, field->value_len) != 0)
+            return true;
+    }
+    return false;
+}
+
+bool response_head_is_list(const struct response_head *head, const char *lower_case_name)
 {
     for (unsigned i = 0; i < head->count; i++)
-        if (is_named(head, i, lower_case_name))
+        if (is_named(head, i, lower_case_name) &&
+            memchr(head->text.data + head->fields[i].value_at, ',', head->fields[i].value_len))
+            return true;
+    return false;
+}
+
+static bool is_wanted(const struct response_head *head, unsigned index, const char *const *names)
+{
+    if (!names)
+        return true;
+    for (; *names; names++)
+        if (is_named(head, index, *names))
             return true;
     return false;
 }
@@ -208,12 +267,12 @@ static void write_values(const struct response_head *head, unsigned index, struc
         write_joined(head, index, scratch, out);
 }
 
-void response_head_json(const struct response_head *head, struct buf *out)
+void response_head_json(const struct response_head *head, const char *const *names, struct buf *out)
 {
     struct buf scratch = BUF_INIT(4 * RESPONSE_HEAD_BYTES_MAX); /* ISO-8859-1 doubles, separators add */
     char separator = '{';
     for (unsigned i = 0; i < head->count; i++) {
-        if (find_same_name(head, i, 0) < i)
+        if (find_same_name(head, i, 0) < i || !is_wanted(head, i, names))
             continue;
         buf_byte(out, separator);
         separator = ',';
@@ -221,7 +280,7 @@ void response_head_json(const struct response_head *head, struct buf *out)
         buf_byte(out, ':');
         write_values(head, i, &scratch, out);
     }
-    buf_str(out, head->count ? "}" : "{}");
+    buf_str(out, separator == ',' ? "}" : "{}");
     out->failed = out->failed || scratch.failed;
     buf_done(&scratch);
 }

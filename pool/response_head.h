@@ -20,9 +20,9 @@ struct response_field {
 };
 
 struct response_head {
-    struct buf text; /* names and values of the kept fields, one after the other */
-    struct response_field fields[RESPONSE_HEAD_LINES_MAX];
-    unsigned count;
+    struct buf text;               /* names and values of the kept fields, one after the other */
+    struct response_field *fields; /* grows */
+    unsigned count, capacity;
     unsigned lines;  /* seen in all, with those not kept */
     size_t bytes;    /* likewise */
     bool is_interim; /* the header being read is a 1xx's */
@@ -36,10 +36,17 @@ void response_head_done(struct response_head *head) NONNULL;
 /* One line with its line end: status line, field, or the empty one. False: over a limit, or no memory. */
 bool response_head_line(struct response_head *head, const char *line, size_t len) NONNULL MUST_CHECK;
 
-bool response_head_has(const struct response_head *head, const char *lower_case_name) NONNULL MUST_CHECK;
+/* How many fields have the name. */
+unsigned response_head_count(const struct response_head *head, const char *lower_case_name) NONNULL MUST_CHECK;
+/* Have two of them different values? */
+bool response_head_differs(const struct response_head *head, const char *lower_case_name) NONNULL MUST_CHECK;
+/* Has one of them a comma in its value? */
+bool response_head_is_list(const struct response_head *head, const char *lower_case_name) NONNULL MUST_CHECK;
 
 /* Appends a JSON object: lower-case names; values of a repeated name joined with ", " (RFC 9110 section 5.3), except
- * set-cookie, which cannot be joined and is always an array. Bytes that are not UTF-8 are read as ISO-8859-1. */
-void response_head_json(const struct response_head *head, struct buf *out) NONNULL;
+ * set-cookie, which cannot be joined and is always an array. Bytes that are not UTF-8 are read as ISO-8859-1. `names`:
+ * only these (lower case, NULL-terminated); NULL: all. */
+void response_head_json(const struct response_head *head, const char *const *names, struct buf *out)
+    __attribute__((nonnull(1, 3)));
 
 #endif

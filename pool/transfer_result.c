@@ -3,18 +3,17 @@
  * What our own callbacks recorded comes first, because libcurl only sees that a callback refused. Then its code is
  * mapped to a status; the phase is how far the callbacks saw the hop come, which is surer than libcurl's timestamps:
  * those of a phase that was cut short are set or not depending on the version. */
-#include "pool/transfer_internal.h"
-
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "pool/fetch_render.h"
+#include "pool/retry_policy.h"
+#include "pool/transfer_internal.h"
 
-#define NS_PER_US UINT64_C(1000)
-
-const char *transfer_phase(const struct transfer *t)
+const char *transfer_phase(const struct transfer *transfer)
 {
-    switch (t->stage) {
+    switch (transfer->stage) {
     case STAGE_RESOLVING:
         return "dns";
     case STAGE_CONNECTING:
@@ -24,17 +23,26 @@ const char *transfer_phase(const struct transfer *t)
     case STAGE_REQUEST:
         return "first_byte";
     case STAGE_HEAD:
-        return t->head.is_complete ? "body" : "first_byte";
+        return transfer->head.is_complete ? "body" : "first_byte";
     case STAGE_BODY:
         return "body";
     }
     return "connect";
 }
 
-void transfer_fail_refused(struct transfer *t)
+void transfer_fail(struct transfer *t, enum status status, const char *phase, const char *format, ...)
 {
-    fetch_item_fail(t->item, ST_BLOCKED_ADDRESS, "policy", "%s is refused: %s; allow it with --fetch-allow %s/%d",
-                    t->refused_address, t->refused_rule, t->refused_address, t->refused_is_ipv6 ? 128 : 32);
+    struct transfer_outcome *outcome = &t->outcome;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(outcome->message, sizeof outcome->message, format, arguments);
+    va_end(arguments);
+    outcome->status = status;
+    outcome->phase = phase;
+    outcome->redirects = t->redirects;
+    outcome->budget = NULL;
+    outcome->is_retriable = status_retriable(status);
+    outcome->was_sent = outcome->was_sent || t->sent_ns > 0;
 }
 
 /* The failures that our callbacks caused. */
@@ -42,33 +50,52 @@ static void map_own_failure(struct transfer *t)
 {
     switch ((int)t->failure) {
     case ST_BLOCKED_ADDRESS:
-        if (t->refused_rule)
-            transfer_fail_refused(t);
-        else
-            fetch_item_fail(t->item, ST_BLOCKED_ADDRESS, "policy", "the address of the connection is not known");
+    case ST_LOOP_DETECTED:
+        transfer_fail(t, t->failure, "policy", "%s",
+                      t->refusal[0] ? t->refusal : "the address of the connection is not known");
         break;
     case ST_UPSTREAM_HEADERS_TOO_LARGE:
-        fetch_item_fail(t->item, t->failure, "first_byte", "the answer's header has more than %d bytes or %d lines",
-                        RESPONSE_HEAD_BYTES_MAX, RESPONSE_HEAD_LINES_MAX);
+        transfer_fail(t, t->failure, transfer_phase(t), "the answer's header has more than %d bytes or %d lines",
+                      RESPONSE_HEAD_BYTES_MAX, RESPONSE_HEAD_LINES_MAX);
+        break;
+    case ST_CONNECT_FAILED:
+        transfer_fail(t, t->failure, "connect", "%s", t->refusal);
         break;
     case ST_TOTAL_TOO_LARGE:
-        fetch_item_fail(t->item, t->failure, "body",
-                        "the bodies of this call exceed %zu bytes together (--fetch-max-total-bytes)", t->budget->max);
+        transfer_fail(t, t->failure, "body", "%s", t->refusal);
+        break;
+    case ST_DECODE_FAILED:
+        transfer_fail(t, t->failure, "body", "the body has more than one content coding");
         break;
     case ST_PROTOCOL_ERROR:
-        fetch_item_fail(t->item, t->failure, "redirect", "the redirect came with a body of more than 1 MiB");
+        transfer_fail(t, t->failure, t->discards_body ? "redirect" : transfer_phase(t), "%s", t->refusal);
+        break;
+    case ST_CONNECTION_CLOSED:
+        transfer_fail(
+            t, t->failure, "first_byte",
+            "the origin closed the kept connection; the request is not sent again, since it is not idempotent");
         break;
     default:
-        fetch_item_fail(t->item, t->failure, transfer_phase(t), "%s", status_title(t->failure));
+        transfer_fail(t, t->failure, transfer_phase(t), "%s", status_title(t->failure));
         break;
     }
 }
+
+static enum status map_broken_off(const struct transfer *t)
+{
+    if (t->stage < STAGE_REQUEST)
+        return t->parts.is_https && t->stage == STAGE_TLS ? ST_TLS_FAILED : ST_CONNECT_FAILED;
+    return t->stage == STAGE_BODY || t->head.is_complete ? ST_TRUNCATED : ST_CONNECTION_CLOSED;
+}
+
+/* libcurl reports broken chunks as it reports broken connections. */
+static bool is_about_chunks(const struct transfer *t) { return strstr(t->error_text, "chunk") != NULL; }
 
 static enum status map_code(const struct transfer *t, CURLcode code)
 {
     switch ((int)code) {
     case CURLE_OPERATION_TIMEDOUT:
-        return ST_TIMEOUT;
+        return ST_DEADLINE_EXCEEDED;
     case CURLE_URL_MALFORMAT:
         return ST_BAD_URL;
     case CURLE_COULDNT_RESOLVE_HOST:
@@ -87,13 +114,15 @@ static enum status map_code(const struct transfer *t, CURLcode code)
         return ST_TLS_FAILED;
     case CURLE_BAD_CONTENT_ENCODING:
         return ST_DECODE_FAILED;
-    case CURLE_PARTIAL_FILE:
-        return ST_TRUNCATED;
-    case CURLE_SEND_ERROR:
+    case CURLE_PARTIAL_FILE: /* with HTTP/2 of a header, too */
+        return map_broken_off(t);
     case CURLE_RECV_ERROR:
-        if (t->stage < STAGE_REQUEST)
-            return t->parts.is_https ? ST_TLS_FAILED : ST_CONNECT_FAILED;
-        return t->stage == STAGE_BODY ? ST_TRUNCATED : ST_PROTOCOL_ERROR;
+        return is_about_chunks(t) ? ST_PROTOCOL_ERROR : map_broken_off(t);
+    case CURLE_GOT_NOTHING:
+    case CURLE_SEND_ERROR:
+        return map_broken_off(t);
+    case CURLE_WRITE_ERROR: /* not ours, which are told apart by t->failure: the decoder's, of bytes after the end */
+        return t->is_coded ? ST_DECODE_FAILED : ST_PROTOCOL_ERROR;
     case CURLE_OUT_OF_MEMORY: /* libcurl's answer to a header line beyond its own limit, too */
         return t->stage == STAGE_REQUEST || t->stage == STAGE_HEAD ? ST_UPSTREAM_HEADERS_TOO_LARGE : ST_NO_MEMORY;
 #if LIBCURL_VERSION_NUM >= 0x080600
@@ -121,23 +150,21 @@ void transfer_map_failure(struct transfer *t, CURLcode code)
         map_own_failure(t);
         return;
     }
-    if (code == CURLE_COULDNT_CONNECT && t->refused_rule) {
-        transfer_fail_refused(t);
+    if (code == CURLE_COULDNT_CONNECT && t->refusal[0]) { /* the socket callback refused every address */
+        t->failure = t->refusal_status;
+        map_own_failure(t);
         return;
     }
     enum status status = map_code(t, code);
-    fetch_item_fail(t->item, status, phase_of_failure(t, status, code), "%s",
-                    t->error_text[0] ? t->error_text : curl_easy_strerror(code));
+    if (status == ST_UPSTREAM_HEADERS_TOO_LARGE) { /* a line above libcurl's own limit */
+        t->failure = status;
+        map_own_failure(t);
+        return;
+    }
+    const char *text = t->error_text[0] ? t->error_text : curl_easy_strerror(code);
+    transfer_fail(t, status, phase_of_failure(t, status, code), "%s",
+                  code == CURLE_WRITE_ERROR ? "the coded body goes on after its end" : text);
 }
-
-static uint64_t info_ns(CURL *easy, CURLINFO info)
-{
-    curl_off_t us = 0;
-    curl_easy_getinfo(easy, info, &us);
-    return us > 0 ? (uint64_t)us * NS_PER_US : 0;
-}
-
-static uint64_t between(uint64_t from_ns, uint64_t to_ns) { return to_ns > from_ns ? to_ns - from_ns : 0; }
 
 static const char *http_version(CURL *easy)
 {
@@ -146,39 +173,33 @@ static const char *http_version(CURL *easy)
     return version == CURL_HTTP_VERSION_1_0 ? "1.0" : version == CURL_HTTP_VERSION_2_0 ? "2" : "1.1";
 }
 
-/* libcurl's times count from the hop's start and include every phase before. */
-static void fill_timing(const struct transfer *t, struct fetch_answer *answer)
+static void note_retry_after(struct transfer *t)
 {
-    answer->elapsed_ns = clock_now_ns() - t->started_ns;
-    uint64_t sent = info_ns(t->easy, CURLINFO_PRETRANSFER_TIME_T);
-    answer->first_byte_ns = between(sent, info_ns(t->easy, CURLINFO_STARTTRANSFER_TIME_T));
-    if (answer->is_reused)
+    curl_off_t seconds = 0;
+    if (!retry_is_for_status(t->outcome.http_status) || !response_head_count(&t->head, "retry-after"))
         return;
-    uint64_t resolved = info_ns(t->easy, CURLINFO_NAMELOOKUP_TIME_T),
-             connected = info_ns(t->easy, CURLINFO_CONNECT_TIME_T);
-    answer->dns_ns = resolved;
-    answer->connect_ns = between(resolved, connected);
-    if (answer->is_tls)
-        answer->tls_ns = between(connected, info_ns(t->easy, CURLINFO_APPCONNECT_TIME_T));
+    curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &seconds);
+    t->outcome.retry_after_ns = seconds > 0 ? (uint64_t)seconds * NS_PER_SEC : 0;
 }
 
-void transfer_render(struct transfer *t)
+void transfer_fill_answer(struct transfer *t)
 {
-    long http_status = 0, opened = 0;
+    struct transfer_outcome *outcome = &t->outcome;
+    long http_status = 0;
     curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &http_status);
-    curl_easy_getinfo(t->easy, CURLINFO_NUM_CONNECTS, &opened);
-    struct fetch_answer answer = {
-        .final_url = t->url,
-        .http_status = (unsigned)http_status,
-        .http_version = http_version(t->easy),
-        .head = &t->head,
-        .body = t->body.data ? t->body.data : "",
-        .body_len = t->body.len,
-        .is_truncated = t->is_truncated,
-        .is_reused = opened == 0,
-        .is_tls = t->parts.is_https,
-        .redirects = t->redirects,
-    };
-    fill_timing(t, &answer);
-    fetch_render_answer(t->item, t->index, &answer);
+    outcome->status = ST_OK;
+    outcome->was_sent = true;
+    outcome->http_status = (unsigned)http_status;
+    outcome->final_url = t->url.data;
+    outcome->http_version = http_version(t->easy);
+    outcome->head = &t->head;
+    outcome->body = t->body.data ? t->body.data : "";
+    outcome->body_len = t->body.len;
+    outcome->body_seen = t->seen_bytes;
+    outcome->is_truncated = t->is_truncated;
+    outcome->is_tls = t->parts.is_https;
+    outcome->redirects = t->redirects;
+    note_retry_after(t);
+    if (t->spec.speaks_http2 && t->redirects == 0 && t->parts.is_https)
+        atomic_store_explicit(t->spec.speaks_http2, outcome->http_version[0] == '2', memory_order_relaxed);
 }

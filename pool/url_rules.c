@@ -7,10 +7,13 @@
 #include "pool/url_rules.h"
 
 #include <arpa/inet.h>
+#include <idn2.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+
+#include "base/utf8.h"
 
 enum { LABEL_MAX = 63, HTTP_PORT = 80, HTTPS_PORT = 443 };
 
@@ -67,7 +70,8 @@ static enum status check_scheme(const char *url, bool *ret_is_https, size_t *ret
         return ST_BAD_URL;
     }
     if (!is_http && !is_https) {
-        *ret_message = "only http:// and https:// URLs are fetched";
+        *ret_message = strncmp(url + len, "://", 3) == 0 ? "only http:// and https:// URLs are fetched"
+                                                         : "the URL does not begin with http:// or https://";
         return ST_SCHEME_NOT_ALLOWED;
     }
     if (strncmp(url + len, "://", 3) != 0 || url[len + 3] == '/') {
@@ -119,11 +123,10 @@ static bool decode_host(const char *text, size_t len, char *ret_host, size_t *re
     return true;
 }
 
-/* RFC 3986 reg-name after decoding, and any byte of an internationalised name. */
+/* RFC 3986 reg-name after decoding. */
 static bool is_host_byte(char c)
 {
-    unsigned char byte = (unsigned char)c;
-    return byte >= 0x80 || is_alpha(c) || is_digit(c) || (c != '\0' && strchr("-._~!$&'()*+,;=", c) != NULL);
+    return is_alpha(c) || is_digit(c) || (c != '\0' && strchr("-._~!$&'()*+,;=", c) != NULL);
 }
 
 /* Dots between labels of 1..63 bytes; one dot may end the name. */
@@ -134,8 +137,7 @@ static bool is_host_name(const char *host, size_t len)
         if (!is_host_byte(host[i]))
             return false;
         if (host[i] != '.') {
-            /* An internationalised label shrinks or grows when it is encoded: leave its length to that. */
-            if (++label > LABEL_MAX && (unsigned char)host[i] < 0x80)
+            if (++label > LABEL_MAX)
                 return false;
         } else if (label == 0) {
             return false;
@@ -212,6 +214,35 @@ static void set_ipv4(struct url_parts *parts, uint32_t address)
     struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(address) };
     memcpy(&parts->address, &in, sizeof in);
     parts->address_len = sizeof in;
+    snprintf(parts->host, sizeof parts->host, "%u.%u.%u.%u", address >> 24, address >> 16 & 255, address >> 8 & 255,
+             address & 255);
+}
+
+static bool is_ascii(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)text[i] >= 0x80)
+            return false;
+    return true;
+}
+
+/* Replaces an internationalised name by its ASCII form. NULL, or what is wrong with it. */
+static const char *to_ascii(char host[static URL_HOST_MAX + 1], size_t *len)
+{
+    char *ascii = NULL;
+    if (memchr(host, '\0', *len)) /* from "%00"; libidn2 would see the name end there */
+        return "the host is not a valid name";
+    if (!utf8_valid(host, *len))
+        return "the host is not UTF-8";
+    int code = idn2_lookup_u8((const uint8_t *)host, (uint8_t **)&ascii, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);
+    if (code != IDN2_OK)
+        return "the host is not a valid internationalised name";
+    *len = strlen(ascii);
+    bool fits = *len <= URL_HOST_MAX;
+    for (size_t i = 0; fits && i <= *len; i++)
+        host[i] = lower(ascii[i]);
+    idn2_free(ascii);
+    return fits ? NULL : "the host is too long";
 }
 
 /* "[…]" with an optional zone ("%25eth0" or "%eth0"), which libcurl resolves and the policy does not need. */
@@ -232,9 +263,14 @@ static bool parse_ipv6(const char *text, size_t len, struct url_parts *parts)
         return false;
     memcpy(&parts->address, &in6, sizeof in6);
     parts->address_len = sizeof in6;
-    for (size_t i = 0; i < len; i++)
-        parts->host[i] = lower(text[i]);
-    parts->host[len] = '\0';
+    parts->host[0] = '[';
+    if (!inet_ntop(AF_INET6, &in6.sin6_addr, parts->host + 1, INET6_ADDRSTRLEN))
+        return false;
+    size_t at = strlen(parts->host), zone_len = zone ? (size_t)(text + len - zone) : 1; /* with the bracket */
+    if (at + zone_len > URL_HOST_MAX)
+        return false;
+    memcpy(parts->host + at, text + len - zone_len, zone_len);
+    parts->host[at + zone_len] = '\0';
     return true;
 }
 
@@ -249,6 +285,9 @@ static const char *parse_host(const char *text, size_t len, struct url_parts *pa
     size_t host_len;
     if (!decode_host(text, len, parts->host, &host_len))
         return "the host is too long or has a broken percent escape in it";
+    const char *wrong = is_ascii(parts->host, host_len) ? NULL : to_ascii(parts->host, &host_len);
+    if (wrong)
+        return wrong;
     if (!is_host_name(parts->host, host_len))
         return "the host is not a valid name";
     if (!ends_in_number(parts->host, host_len))
@@ -286,8 +325,19 @@ enum status url_rules_check(const char *url, struct url_parts *ret_parts, const 
     if (status != ST_OK)
         return status;
     ret_parts->port = ret_parts->is_https ? HTTPS_PORT : HTTP_PORT;
-    *ret_message = parse_authority(url + authority, strcspn(url + authority, "/?#"), ret_parts);
+    size_t authority_len = strcspn(url + authority, "/?#");
+    ret_parts->rest_at = authority + authority_len;
+    *ret_message = parse_authority(url + authority, authority_len, ret_parts);
     return *ret_message ? ST_BAD_URL : ST_OK;
+}
+
+void url_rules_write(const struct url_parts *parts, const char *url, struct buf *out)
+{
+    buf_str(out, parts->is_https ? "https://" : "http://");
+    buf_str(out, parts->host);
+    if (parts->port != (parts->is_https ? HTTPS_PORT : HTTP_PORT))
+        buf_printf(out, ":%u", parts->port);
+    buf_str(out, url + parts->rest_at);
 }
 
 size_t url_rules_origin(const struct url_parts *parts, char ret_origin[static URL_ORIGIN_SIZE])

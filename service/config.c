@@ -206,9 +206,17 @@ static bool apply_defaults(struct config *config, FILE *errors)
 static const struct {
     const char *part, *whole; /* keys: part may not be above whole */
 } bounds[] = {
-    { "max-url-bytes", "max-header-bytes" },        { "compute-timeout-ms", "compute-timeout-max-ms" },
-    { "fetch-timeout-ms", "fetch-timeout-max-ms" }, { "fetch-connect-timeout-ms", "fetch-timeout-max-ms" },
-    { "fetch-max-urls", "fetch-queue-max" },        { "fetch-max-body-bytes", "fetch-max-total-bytes" },
+    { "max-url-bytes", "max-header-bytes" },
+    { "compute-timeout-ms", "compute-timeout-max-ms" },
+    { "fetch-timeout-ms", "fetch-timeout-max-ms" },
+    { "fetch-dns-timeout-ms", "fetch-timeout-max-ms" },
+    { "fetch-connect-timeout-ms", "fetch-timeout-max-ms" },
+    { "fetch-tls-timeout-ms", "fetch-timeout-max-ms" },
+    { "fetch-first-byte-timeout-ms", "fetch-timeout-max-ms" },
+    { "fetch-max-urls", "fetch-queue-max" },
+    { "fetch-max-body-bytes", "fetch-max-total-bytes" },
+    { "fetch-max-body-bytes", "fetch-memory-bytes" },
+    { "fetch-per-call", "fetch-inflight-max" },
 };
 
 /* A default gives way to a limit that was set lower; a value that was given does not. */

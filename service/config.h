@@ -43,18 +43,37 @@ struct config {
     int worker_nice; /* 0..19 */
     /* fetch pool */
     unsigned io_threads;
-    char fetch_allow[CONFIG_TEXT_MAX]; /* CIDRs */
-    struct egress_policy egress;       /* fetch_allow, parsed */
+    char fetch_allow[CONFIG_TEXT_MAX]; /* these lists as they were given; the parsed form is in egress */
+    char fetch_deny[CONFIG_TEXT_MAX];
+    char fetch_hosts[CONFIG_TEXT_MAX];
+    char fetch_deny_hosts[CONFIG_TEXT_MAX];
+    char fetch_ports[CONFIG_TEXT_MAX];
+    struct egress_policy egress;
     uint32_t fetch_timeout_ms;
     uint32_t fetch_timeout_max_ms;
+    uint32_t fetch_dns_timeout_ms;
     uint32_t fetch_connect_timeout_ms;
+    uint32_t fetch_tls_timeout_ms;
+    uint32_t fetch_first_byte_timeout_ms;
+    uint32_t fetch_min_rate; /* bytes a second */
     unsigned fetch_per_host; /* 0: no limit */
+    unsigned fetch_per_call; /* 0: half of fetch_inflight_max */
     unsigned fetch_max_urls; /* of one call */
     unsigned fetch_inflight_max;
     unsigned fetch_queue_max;     /* URLs */
     size_t fetch_max_body_bytes;  /* default and maximum of max_body_bytes */
     size_t fetch_max_total_bytes; /* of one call */
+    unsigned fetch_max_ratio;
+    size_t fetch_memory_bytes; /* of all calls */
+    size_t fetch_stream_bytes; /* unread, of one stream */
     unsigned fetch_max_redirects;
+    unsigned fetch_retries;
+    unsigned fetch_breaker_failures; /* 0: no breaker */
+    uint32_t fetch_breaker_open_ms;
+    char fetch_breaker_on[CONFIG_TEXT_MAX];
+    unsigned breaker_counted; /* the same as bits of enum breaker_outcome */
+    char fetch_dns_servers[CONFIG_TEXT_MAX];
+    char fetch_ca_file[CONFIG_TEXT_MAX];
     /* logging */
     enum log_format log_format;
     enum log_level log_level;

@@ -78,11 +78,11 @@ void config_print_help(FILE *out)
 }
 
 /* A list goes one part to a line, because the file's lines are short. */
-static void print_value(FILE *out, const char *value)
+static void print_value(FILE *out, const char *value, bool is_list)
 {
     for (; *value != '\0'; value++) {
         fputc(*value, out);
-        if (*value == ',' && value[1] != '\0')
+        if (is_list && *value == ',' && value[1] != '\0')
             fputs("\n    ", out);
     }
     fputc('\n', out);
@@ -103,7 +103,7 @@ void config_print(const struct config *config, FILE *out)
             fputs("; ", out);
             print_wrapped(out, option->help, 2, "; ", HELP_WIDTH);
             fprintf(out, "%s =%s", key, value[0] != '\0' ? " " : "");
-            print_value(out, value);
+            print_value(out, value, option->kind == CONFIG_KIND_LIST);
         }
     }
 }
@@ -128,8 +128,11 @@ static void print_doc_values(FILE *out, const struct config_option *option)
     case CONFIG_KIND_LISTEN:
         fputs("`ADDR:PORT`, `[ADDR]:PORT`", out);
         break;
-    case CONFIG_KIND_CIDRS:
-        fputs("networks (`10.0.0.0/8`) or addresses, with commas between", out);
+    case CONFIG_KIND_LIST:
+        fputs(option->list->documented, out);
+        break;
+    case CONFIG_KIND_PATH:
+        fputs("a file's name", out);
         break;
     }
 }
@@ -164,7 +167,7 @@ void config_print_docs(FILE *out)
         "- a variable: `TWINPOOL_IO_THREADS=4`\n"
         "- a line of the INI file that `--config FILE` or `TWINPOOL_CONFIG` names: `io-threads = 4`, alone or under\n"
         "  `[twinpool]`. A line that begins with `#` or `;` is a comment; behind a value only ` ;` begins one. Lines\n"
-        "  have at most 198 bytes. An indented line goes on with the list above it (`fetch-allow` only).\n"
+        "  have at most 198 bytes. An indented line goes on with the list above it.\n"
         "  [twinpool.ini](twinpool.ini) is a file with every default.\n"
         "\n"
         "`--print-config` prints what is in effect, as such a file. Sizes are in bytes and may end in `k`, `m` or `g` "

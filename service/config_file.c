@@ -2,8 +2,8 @@
  *
  * The library is used with the settings it has everywhere: it neither tells its handler the line number nor takes lines
  * beyond 200 bytes (it would cut them silently), so its reader is ours, which counts lines and refuses long ones. An
- * indented line continues the value above it, by another call of the handler with the same key; that is for fetch-allow
- * only, whose parts are joined, so that a long list can have one network to a line. */
+ * indented line continues the value above it, by another call of the handler with the same key; that is for lists only,
+ * whose parts are joined, so that a long one can have one part to a line. */
 #include "service/config_file.h"
 
 #include <errno.h>
@@ -48,7 +48,7 @@ static char *next_line(char *line, int size, void *context)
     }
     reading->line++;
     if (!strchr(line, '\n') && !feof(reading->file)) {
-        fail(reading, "the line is longer than %d bytes; fetch-allow may go on in indented lines", size - 2);
+        fail(reading, "the line is longer than %d bytes; a list may go on in indented lines", size - 2);
         return NULL;
     }
     return line;
@@ -85,9 +85,11 @@ static void set_option(struct reading *reading, const struct config_option *opti
     char message[CONFIG_MESSAGE_MAX], joined[CONFIG_TEXT_MAX];
     bool *is_given = &reading->given[option - config_options];
 
-    if (option->kind == CONFIG_KIND_CIDRS) {
-        if (!join_list(*is_given ? reading->config->fetch_allow : "", value, joined)) {
-            fail(reading, "fetch-allow: the list is longer than %d bytes", CONFIG_TEXT_MAX - 1);
+    if (option->kind == CONFIG_KIND_LIST) {
+        char key[CONFIG_NAME_MAX];
+        if (!join_list(*is_given ? (const char *)reading->config + option->offset : "", value, joined)) {
+            config_option_key(option, key);
+            fail(reading, "%s: the list is longer than %d bytes", key, CONFIG_TEXT_MAX - 1);
             return;
         }
         value = joined;

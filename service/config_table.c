@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "service/config.h"
+#include "service/config_lists.h"
 
 #define KIB    UINT64_C(1024)
 #define MIB    (1024 * KIB)
@@ -18,6 +19,7 @@
 #define COUNT(low, high, text) .kind = CONFIG_KIND_COUNT, .minimum = (low), .maximum = (high), .initial = (text)
 #define BYTES(low, high, text) .kind = CONFIG_KIND_BYTES, .minimum = (low), .maximum = (high), .initial = (text)
 #define MS(low, high, text)    .kind = CONFIG_KIND_MS, .minimum = (low), .maximum = (high), .initial = (text)
+#define LIST(of)               .kind = CONFIG_KIND_LIST, .list = &(of)
 #define SERVICE                .group = CONFIG_GROUP_SERVICE
 #define COMPUTE                .group = CONFIG_GROUP_COMPUTE
 #define FETCH                  .group = CONFIG_GROUP_FETCH
@@ -45,7 +47,7 @@ const struct config_option config_options[] = {
     { SERVICE, FIELD(body_timeout_ms), MS(1, HOUR, "30000"),
       .help = "from the end of a request's header to the end of its body" },
     { SERVICE, FIELD(response_timeout_ms), MS(1, HOUR, "60000"),
-      .help = "from an answer being ready to its last byte being sent" },
+      .help = "from an answer being ready to its last byte being sent; of a stream, the time in which nothing can be sent" },
     { SERVICE, FIELD(idle_timeout_ms), MS(1, HOUR, "75000"),
       .help = "a kept-alive connection without a request is closed" },
     { SERVICE, FIELD(drain_delay_ms), MS(0, HOUR, "0"),
@@ -72,19 +74,37 @@ const struct config_option config_options[] = {
 
     { FETCH, FIELD(io_threads), COUNT(1, 64, "2"),
       .help = "threads that fetch; each holds thousands of transfers" },
-    { FETCH, FIELD(fetch_allow), .kind = CONFIG_KIND_CIDRS, .initial = "",
+    { FETCH, FIELD(fetch_allow), LIST(config_list_allow), .initial = "",
       .help = "networks that may be fetched from although they are special (loopback, private, link-local and others)" },
+    { FETCH, FIELD(fetch_deny), LIST(config_list_deny), .initial = "",
+      .help = "networks that are never fetched from, whatever --fetch-allow says" },
+    { FETCH, FIELD(fetch_hosts), LIST(config_list_hosts), .initial = "",
+      .help = "if given, the only hosts that are fetched from" },
+    { FETCH, FIELD(fetch_deny_hosts), LIST(config_list_deny_hosts), .initial = "",
+      .help = "hosts that are never fetched from" },
+    { FETCH, FIELD(fetch_ports), LIST(config_list_ports), .initial = "",
+      .help = "if given, the only ports that are fetched from; else all but those that browsers refuse (22, 25, 6667 and others)" },
     { FETCH, FIELD(fetch_timeout_ms), MS(1, HOUR, "15000"),
-      .help = "time for one URL, redirects included, when the request names none" },
+      .help = "time for one URL when the request names none, from its acceptance: waiting, redirects and retries included" },
     { FETCH, FIELD(fetch_timeout_max_ms), MS(1, HOUR, "60000"),
-      .help = "longest time that a request may ask for" },
+      .help = "longest time of any kind that a request may ask for" },
+    { FETCH, FIELD(fetch_dns_timeout_ms), MS(1, HOUR, "2000"),
+      .help = "time to resolve a name, when the request names none" },
     { FETCH, FIELD(fetch_connect_timeout_ms), MS(1, HOUR, "3000"),
-      .help = "time for name look-up, connection and TLS" },
+      .help = "time to make a TCP connection, all addresses together, when the request names none" },
+    { FETCH, FIELD(fetch_tls_timeout_ms), MS(1, HOUR, "5000"),
+      .help = "time for the TLS handshake, when the request names none" },
+    { FETCH, FIELD(fetch_first_byte_timeout_ms), MS(1, HOUR, "10000"),
+      .help = "time from sending a request to the end of the answer's header, when the request names none" },
+    { FETCH, FIELD(fetch_min_rate), BYTES(0, GIB, "100"),
+      .help = "bytes a second that a body must bring, over ten seconds (too_slow below); 0: any" },
     { FETCH, FIELD(fetch_per_host), COUNT(0, 100000, "100"),
       .help = "transfers with one host at once; further ones wait; 0: no limit" },
+    { FETCH, FIELD(fetch_per_call), COUNT(0, 100000, "0"),
+      .help = "transfers at once of a request that names no concurrency; 0: half of --fetch-inflight-max" },
     { FETCH, FIELD(fetch_max_urls), COUNT(1, 1000000, "10000"),
       .help = "URLs in one request (422 beyond)" },
-    { FETCH, FIELD(fetch_inflight_max), COUNT(1, 100000, "5000"),
+    { FETCH, FIELD(fetch_inflight_max), COUNT(1, 100000, "10000"),
       .help = "transfers at once; fewer if the limit of open files is lower; further ones wait" },
     { FETCH, FIELD(fetch_queue_max), COUNT(1, 10000000, "20000"),
       .help = "URLs that were accepted and are not finished (503 beyond)" },
@@ -92,8 +112,26 @@ const struct config_option config_options[] = {
       .help = "decoded body of one URL; a longer one is cut and marked as truncated" },
     { FETCH, FIELD(fetch_max_total_bytes), BYTES(1, 16 * GIB, "64m"),
       .help = "decoded bodies of one request, together; a URL beyond fails with response_too_large" },
+    { FETCH, FIELD(fetch_max_ratio), COUNT(0, 1000000, "100"),
+      .help = "decoded bytes of a body over 1 MiB for each byte received (response_too_large beyond); 0: any" },
+    { FETCH, FIELD(fetch_memory_bytes), BYTES(MIB, 256 * GIB, "256m"),
+      .help = "bodies and results of all requests, together; beyond it transfers stand still until memory is free" },
+    { FETCH, FIELD(fetch_stream_bytes), BYTES(KIB, GIB, "1m"),
+      .help = "results of a stream that its reader may leave unread; beyond it the request's transfers stand still" },
     { FETCH, FIELD(fetch_max_redirects), COUNT(0, 20, "5"),
       .help = "redirects that are followed for one URL, and the most that a request may ask for" },
+    { FETCH, FIELD(fetch_retries), COUNT(0, 10, "2"),
+      .help = "further attempts at one URL, when the request names none" },
+    { FETCH, FIELD(fetch_breaker_failures), COUNT(0, 1000000, "0"),
+      .help = "failures in a row after which a host is left alone for a while (breaker_open); 0: never" },
+    { FETCH, FIELD(fetch_breaker_open_ms), MS(1, HOUR, "10000"),
+      .help = "that while; then one request is let through to see whether the host is back" },
+    { FETCH, FIELD(fetch_breaker_on), LIST(config_list_breaker_on), .initial = "dns,connect,tls,timeout,closed",
+      .help = "what counts as a failure of a host" },
+    { FETCH, FIELD(fetch_dns_servers), LIST(config_list_dns_servers), .initial = "",
+      .help = "name servers to ask instead of those in /etc/resolv.conf" },
+    { FETCH, FIELD(fetch_ca_file), .kind = CONFIG_KIND_PATH, .initial = "",
+      .help = "certificate authorities (PEM) to trust instead of the system's" },
 
     { LOGGING, FIELD(log_format), .kind = CONFIG_KIND_CHOICE, .choices = { "text", "json" }, .initial = "text",
       .help = "form of the lines on standard error; `listening on ADDR:PORT` is always plain text" },
@@ -141,13 +179,14 @@ static void join_choices(const struct config_option *option, char ret_text[CONFI
 void config_option_placeholder(const struct config_option *option, char ret_text[CONFIG_NAME_MAX])
 {
     static const char *const texts[] = {
-        [CONFIG_KIND_COUNT] = "N",          [CONFIG_KIND_BYTES] = "BYTES",          [CONFIG_KIND_MS] = "MS",
-        [CONFIG_KIND_LISTEN] = "ADDR:PORT", [CONFIG_KIND_CIDRS] = "CIDR[,CIDR...]",
+        [CONFIG_KIND_COUNT] = "N",          [CONFIG_KIND_BYTES] = "BYTES", [CONFIG_KIND_MS] = "MS",
+        [CONFIG_KIND_LISTEN] = "ADDR:PORT", [CONFIG_KIND_PATH] = "FILE",
     };
     if (option->kind == CONFIG_KIND_CHOICE)
         join_choices(option, ret_text);
     else
-        snprintf(ret_text, CONFIG_NAME_MAX, "%s", texts[option->kind]);
+        snprintf(ret_text, CONFIG_NAME_MAX, "%s",
+                 option->kind == CONFIG_KIND_LIST ? option->list->placeholder : texts[option->kind]);
 }
 
 const struct config_option *config_option_find(const char *key)

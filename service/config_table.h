@@ -3,6 +3,7 @@
 #ifndef TWINPOOL_SERVICE_CONFIG_TABLE_H
 #define TWINPOOL_SERVICE_CONFIG_TABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,7 +15,19 @@ enum config_kind {
     CONFIG_KIND_MS,     /* a whole number of milliseconds */
     CONFIG_KIND_CHOICE, /* one of `choices`; the field is an enum in their order */
     CONFIG_KIND_LISTEN, /* ADDR:PORT */
-    CONFIG_KIND_CIDRS   /* CIDR[,CIDR…]; the parsed form goes to config->egress */
+    CONFIG_KIND_LIST,   /* words with commas between; `list` reads them */
+    CONFIG_KIND_PATH    /* a file's name; "": none */
+};
+
+struct config;
+
+/* What kind of list it is. */
+struct config_list {
+    /* Keeps the parsed form in the config. False: *ret_reason is a static text. */
+    bool (*parse)(const char *text, struct config *config, const char **ret_reason);
+    const char *placeholder; /* "CIDR[,CIDR...]" */
+    const char *described;   /* "a list of networks such as 10.0.0.0/8,fd00::/8" */
+    const char *documented;  /* the same in Markdown */
 };
 
 enum config_group {
@@ -26,7 +39,7 @@ enum config_group {
 };
 
 enum {
-    CONFIG_OPTIONS_MAX = 64,
+    CONFIG_OPTIONS_MAX = 80,
     CONFIG_NAME_MAX = 64, /* bytes of a flag's or variable's name, with the NUL */
     CONFIG_CHOICES_MAX = 5
 };
@@ -38,8 +51,9 @@ struct config_option {
     size_t offset, size; /* of the field, in bytes */
     uint64_t minimum, maximum;
     const char *choices[CONFIG_CHOICES_MAX]; /* ends with NULL */
-    const char *initial;                     /* the default, as one would write it */
-    const char *help;                        /* a clause without a full stop */
+    const struct config_list *list;
+    const char *initial; /* the default, as one would write it */
+    const char *help;    /* a clause without a full stop */
 };
 
 extern const struct config_option config_options[];

@@ -110,19 +110,15 @@ static bool set_text(const struct config_option *option, const char *text, struc
     return true;
 }
 
-static bool set_cidrs(const struct config_option *option, const char *text, struct config *config,
-                      char ret_message[CONFIG_MESSAGE_MAX])
+static bool set_list(const struct config_option *option, const char *text, struct config *config,
+                     char ret_message[CONFIG_MESSAGE_MAX])
 {
-    struct egress_policy policy;
     const char *reason = "the list is too long";
     char quoted[80];
-    if (strlen(text) < option->size && egress_policy_parse(text, &policy, &reason)) {
-        config->egress = policy;
+    if (strlen(text) < option->size && option->list->parse(text, config, &reason))
         return set_text(option, text, config);
-    }
     quote(text, quoted);
-    snprintf(ret_message, CONFIG_MESSAGE_MAX, "%s is not a list of networks such as 10.0.0.0/8,fd00::/8: %s", quoted,
-             reason);
+    snprintf(ret_message, CONFIG_MESSAGE_MAX, "%s is not %s: %s", quoted, option->list->described, reason);
     return false;
 }
 
@@ -148,8 +144,11 @@ bool config_value_set(const struct config_option *option, const char *text, stru
     case CONFIG_KIND_LISTEN:
         is_set = set_listen(option, text, config);
         break;
-    case CONFIG_KIND_CIDRS:
-        return set_cidrs(option, text, config, ret_message);
+    case CONFIG_KIND_PATH:
+        is_set = set_text(option, text, config);
+        break;
+    case CONFIG_KIND_LIST:
+        return set_list(option, text, config, ret_message);
     }
     if (!is_set) {
         char quoted[80], allowed[CONFIG_DESCRIPTION_MAX];
@@ -185,7 +184,8 @@ void config_value_text(const struct config_option *option, const struct config *
         snprintf(ret_text, CONFIG_TEXT_MAX, "%s", option->choices[config_value_number(option, config)]);
         break;
     case CONFIG_KIND_LISTEN:
-    case CONFIG_KIND_CIDRS:
+    case CONFIG_KIND_LIST:
+    case CONFIG_KIND_PATH:
         snprintf(ret_text, CONFIG_TEXT_MAX, "%s", field);
         break;
     }
@@ -216,8 +216,11 @@ void config_value_describe(const struct config_option *option, char ret_text[CON
         snprintf(ret_text, CONFIG_DESCRIPTION_MAX,
                  "ADDR:PORT with a numeric address (127.0.0.1:8080, 0.0.0.0:8080, [::1]:8080)");
         break;
-    case CONFIG_KIND_CIDRS:
-        snprintf(ret_text, CONFIG_DESCRIPTION_MAX, "a list of networks such as 10.0.0.0/8,fd00::/8");
+    case CONFIG_KIND_LIST:
+        snprintf(ret_text, CONFIG_DESCRIPTION_MAX, "%s", option->list->described);
+        break;
+    case CONFIG_KIND_PATH:
+        snprintf(ret_text, CONFIG_DESCRIPTION_MAX, "the name of a file, of at most %d bytes", CONFIG_TEXT_MAX - 1);
         break;
     }
 }

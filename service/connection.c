@@ -319,7 +319,8 @@ static void enforce(struct connection *connection, const struct config *config, 
     if (is_at_end(connection)) {
         drop(connection);
     } else if (request != NULL && request->phase == REQUEST_SENDING) {
-        if (is_past(now_ns, request->sending_since_ns, config->response_timeout_ms))
+        bool waits_for_endpoint = request->stream != NULL && stream_is_idle(request->stream);
+        if (!waits_for_endpoint && is_past(now_ns, request->sending_since_ns, config->response_timeout_ms))
             drop(connection);
     } else if (request != NULL && request->phase != REQUEST_RECEIVING) {
         return; /* the request's own deadline */

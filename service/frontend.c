@@ -3,6 +3,7 @@
  * something; only if a request could not be ended in time does the process leave without tidying up. */
 #include "service/frontend.h"
 
+#include <ares.h>
 #include <curl/curl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,9 +17,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "handlers/limits.h"
+#include "pool/guard_test.h"
 #include "pool/io_pool.h"
 #include "pool/process_pool.h"
-#include "pool/transfer.h"
 #include "service/connection.h"
 #include "service/control.h"
 #include "service/drain.h"
@@ -28,16 +29,21 @@
 enum {
     QUEUE_PER_WORKER = 16,
     QUEUE_MIN = 64,
-    OWN_DESCRIPTORS = 64 /* epoll, eventfds, sockets of ours, libraries' files */
+    OWN_DESCRIPTORS = 64,           /* epoll, eventfds, sockets of ours, libraries' files */
+    DESCRIPTORS_PER_IO_THREAD = 24, /* epoll, eventfd, the resolver's sockets */
+    DESCRIPTORS_UNKNOWN = 1024,
+    DESCRIPTORS_MAX = 1024 * 1024
 };
 
 struct frontend {
     struct server server; /* first: app is its first member */
+    struct egress_policy egress;
     const struct frontend_config *given;
     struct watch control_watch;
     struct loop *loops;
     struct loop **loop_list;
-    unsigned inflight_max; /* transfers at once */
+    unsigned inflight_max;          /* transfers at once */
+    unsigned fetch_connections_max; /* kept ones included */
 };
 
 /* ---- the supervisor's messages */
@@ -74,27 +80,30 @@ static void on_control(struct watch *watch, uint32_t events)
 }
 
 /* Every client and every transfer needs a descriptor. If the limit does not allow what was configured, both get less,
- * and the log says so. */
+ * and the log says so. What is left over is for kept connections. */
 static void budget_descriptors(struct frontend *frontend)
 {
     const struct config *config = frontend->given->config;
     struct server *server = &frontend->server;
-    struct rlimit limit;
+    struct rlimit limit = { .rlim_cur = DESCRIPTORS_UNKNOWN };
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > DESCRIPTORS_MAX)
+        limit.rlim_cur = DESCRIPTORS_MAX;
+    uint64_t own = OWN_DESCRIPTORS + 2 * (uint64_t)frontend->given->shared->workers +
+                   DESCRIPTORS_PER_IO_THREAD * (uint64_t)config->io_threads;
+    uint64_t wanted = (uint64_t)config->max_connections + config->fetch_inflight_max;
+    uint64_t available = limit.rlim_cur > own ? limit.rlim_cur - own : 1;
     server->max_connections = config->max_connections;
     frontend->inflight_max = config->fetch_inflight_max;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return;
-    uint64_t own = OWN_DESCRIPTORS + 2 * (uint64_t)frontend->given->shared->workers +
-                   (4 + TRANSFER_LOOKUPS_MAX * TRANSFER_DESCRIPTORS_PER_LOOKUP) * (uint64_t)config->io_threads;
-    uint64_t wanted = (uint64_t)config->max_connections + config->fetch_inflight_max;
-    uint64_t available = limit.rlim_cur > own ? limit.rlim_cur - own : 0;
-    if (wanted <= available)
-        return;
-    server->max_connections = (unsigned)(config->max_connections * available / wanted) + 1;
-    frontend->inflight_max = (unsigned)(config->fetch_inflight_max * available / wanted) + 1;
-    log_event(LOG_WARNING, "descriptor_limit", LOG_INT("limit", limit.rlim_cur),
-              LOG_INT("max_connections", server->max_connections),
-              LOG_INT("fetch_inflight_max", frontend->inflight_max));
+    if (wanted > available) {
+        server->max_connections = (unsigned)(config->max_connections * available / wanted) + 1;
+        frontend->inflight_max = (unsigned)(config->fetch_inflight_max * available / wanted) + 1;
+        log_event(LOG_WARNING, "descriptor_limit", LOG_INT("limit", limit.rlim_cur),
+                  LOG_INT("max_connections", server->max_connections),
+                  LOG_INT("fetch_inflight_max", frontend->inflight_max));
+    }
+    frontend->fetch_connections_max = available > server->max_connections + (uint64_t)frontend->inflight_max
+                                          ? (unsigned)available - server->max_connections
+                                          : frontend->inflight_max + 1;
 }
 
 /* ---- creating */
@@ -134,12 +143,16 @@ static void fill_limits(const struct config *config, unsigned workers, struct ha
         .map_max_items = config->map_max_items,
         .max_result_bytes = config->max_result_bytes,
         .fetch_timeout_ms = config->fetch_timeout_ms,
+        .fetch_dns_timeout_ms = config->fetch_dns_timeout_ms,
+        .fetch_connect_timeout_ms = config->fetch_connect_timeout_ms,
+        .fetch_tls_timeout_ms = config->fetch_tls_timeout_ms,
+        .fetch_first_byte_timeout_ms = config->fetch_first_byte_timeout_ms,
         .fetch_timeout_max_ms = config->fetch_timeout_max_ms,
         .fetch_max_urls = config->fetch_max_urls,
         .fetch_inflight_max = config->fetch_inflight_max,
         .fetch_max_body_bytes = config->fetch_max_body_bytes,
-        .fetch_max_total_bytes = config->fetch_max_total_bytes,
         .fetch_max_redirects = config->fetch_max_redirects,
+        .fetch_retries = config->fetch_retries,
     };
 }
 
@@ -172,6 +185,18 @@ static bool create_process_pool(struct frontend *frontend)
     return true;
 }
 
+/* False: the policy does not hold. */
+static bool test_guard(void)
+{
+    const char *what;
+    enum guard_result result = guard_test_run(&what);
+    if (result == GUARD_BROKEN)
+        log_event(LOG_ERROR, "egress_guard_broken", LOG_STR("what", what));
+    else if (result == GUARD_UNTESTED)
+        log_event(LOG_WARNING, "egress_guard_untested", LOG_STR("what", what));
+    return result != GUARD_BROKEN;
+}
+
 static bool create_io_pool(struct frontend *frontend)
 {
     const struct shared *shared = frontend->given->shared;
@@ -183,14 +208,40 @@ static bool create_io_pool(struct frontend *frontend)
         .event_fds = shared->event_fds,
         .policy = config->egress,
         .inflight_max = frontend->inflight_max,
+        .per_call_max = config->fetch_per_call ? config->fetch_per_call : (frontend->inflight_max + 1) / 2,
         .per_host_max = config->fetch_per_host,
+        .connections_max = frontend->fetch_connections_max,
         .queue_max = config->fetch_queue_max,
         .total_body_max = config->fetch_max_total_bytes,
-        .connect_timeout_ms = config->fetch_connect_timeout_ms,
+        .memory_max = config->fetch_memory_bytes,
+        .stream_window = config->fetch_stream_bytes,
+        .min_rate = config->fetch_min_rate,
+        .max_ratio = config->fetch_max_ratio,
+        .breaker = { .failures = config->fetch_breaker_failures,
+                     .open_ns = config->fetch_breaker_open_ms * NS_PER_MS,
+                     .counted = config->breaker_counted },
+        .dns_servers = config->fetch_dns_servers,
+        .ca_file = config->fetch_ca_file,
         .user_agent = "twinpool/" TWINPOOL_VERSION,
     };
-    return curl_global_init(CURL_GLOBAL_ALL) == CURLE_OK &&
-           io_pool_create(&pool_config, &frontend->server.app.io_pool) == ST_OK;
+    socklen_t len = sizeof pool_config.policy.own_address;
+    if (getsockname(shared->listen_fd, (struct sockaddr *)&pool_config.policy.own_address, &len) != 0)
+        return false;
+    frontend->egress = pool_config.policy;
+    frontend->server.limits.egress = &frontend->egress;
+    /* libcurl would write the keys of all TLS connections to the file that it names.
+     * NOLINTNEXTLINE(concurrency-mt-unsafe): there is no other thread yet */
+    unsetenv("SSLKEYLOGFILE");
+    if (curl_global_init(CURL_GLOBAL_ALL) != CURLE_OK || ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS ||
+        !test_guard())
+        return false;
+    enum status status = io_pool_create(&pool_config, &frontend->server.app.io_pool);
+    if (status == ST_TLS_VERIFY_FAILED)
+        log_event(LOG_ERROR, "ca_file_unusable", LOG_STR("fetch_ca_file", pool_config.ca_file),
+                  LOG_STR("error", "the file cannot be read or has no certificate in PEM (--fetch-ca-file)"));
+    else if (status == ST_DNS_FAILED)
+        log_event(LOG_ERROR, "dns_servers_unusable", LOG_STR("fetch_dns_servers", pool_config.dns_servers));
+    return status == ST_OK;
 }
 
 static bool create_loops(struct frontend *frontend)
@@ -242,6 +293,7 @@ static void tidy_up(struct frontend *frontend)
     connections_teardown();
     free(frontend->loops);
     free(frontend->loop_list);
+    ares_library_cleanup();
     curl_global_cleanup();
 }
 

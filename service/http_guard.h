@@ -32,8 +32,8 @@ struct http_guard_limits {
 /* What libmicrohttpd lists per request in its memory pool (72 bytes each at most) besides header_count fields. Size
  * the pool for all of it, plus twice header_bytes (it copies the cookies), plus the head of a reply. */
 enum {
-    HTTP_GUARD_QUERY_MAX = 100,  /* '&' in a target: more is ST_URI_TOO_LONG */
-    HTTP_GUARD_COOKIE_MAX = 200, /* ';' and ',' in Cookie fields: more is ST_HEADERS_TOO_LARGE */
+    HTTP_GUARD_QUERY_MAX = 50,   /* '&' in a target: more is ST_URI_TOO_LONG */
+    HTTP_GUARD_COOKIE_MAX = 60,  /* ';' and ',' in Cookie fields: more is ST_HEADERS_TOO_LARGE */
     HTTP_GUARD_TRAILER_MAX = 20, /* trailer fields: more is ST_HEADERS_TOO_LARGE */
 };
 

@@ -24,8 +24,8 @@ enum {
     EVENTS_MAX = 128,
     LONGEST_SLEEP_MS = 60000,
     ACCEPT_PAUSE_MS = 100,
-    POOL_ENTRY_BYTES = 72, /* what libmicrohttpd lists per field, query parameter and cookie */
-    POOL_REPLY_BYTES = 4096,
+    POOL_ENTRY_BYTES = 56, /* what libmicrohttpd lists per field, query parameter and cookie */
+    POOL_REPLY_BYTES = 2048,
     HEAP_LOOK_MS = 5000,
     HEAP_SPARE_BYTES = 32 * 1024 * 1024
 };
@@ -106,7 +106,8 @@ static struct MHD_Daemon *start_daemon(struct loop *loop)
     const struct config *config = loop->server->config;
     size_t entries =
         loop->server->guard_limits.header_count + HTTP_GUARD_QUERY_MAX + HTTP_GUARD_COOKIE_MAX + HTTP_GUARD_TRAILER_MAX;
-    size_t pool_bytes = (size_t)config->max_header_bytes * 2 + entries * POOL_ENTRY_BYTES + POOL_REPLY_BYTES;
+    /* the header, what is listed of it, the answer's header. Not more: all of it is cleared for every request. */
+    size_t pool_bytes = (size_t)config->max_header_bytes + entries * POOL_ENTRY_BYTES + POOL_REPLY_BYTES;
     return MHD_start_daemon(
         MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG | SINGLE_THREADED, 0, NULL, NULL, request_handle,
         loop, MHD_OPTION_EXTERNAL_LOGGER, daemon_log, NULL, /* first, so that it hears of the others' errors */

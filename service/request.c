@@ -101,6 +101,54 @@ static void check_fetch_site(struct request *request, const char *value)
         refuse(request, ST_CROSS_SITE, "Sec-Fetch-Site says that a page of another site sent this request");
 }
 
+/* RFC 9110 section 12.5.1, as far as it matters here: a stream is for those who name it, and not with weight 0. */
+static bool names_type(const char *value, const char *type)
+{
+    size_t type_len = strlen(type), len;
+    for (const char *at = value; *at != '\0'; at += len) {
+        at += strspn(at, ", \t");
+        len = strcspn(at, ",");
+        if (len < type_len || strncasecmp(at, type, type_len) != 0 || strchr("; \t,", at[type_len]) == NULL)
+            continue;
+        const char *weight = strcasestr(at + type_len, "q=");
+        if (weight == NULL || weight >= at + len || strtod(weight + 2, NULL) > 0)
+            return true;
+    }
+    return false;
+}
+
+static void set_accepts(struct request *request, const char *value)
+{
+    if (names_type(value, NDJSON_TYPE))
+        request->x.accepts = ANSWER_NDJSON;
+    else if (names_type(value, EVENTS_TYPE))
+        request->x.accepts = ANSWER_EVENTS;
+}
+
+/* W3C Trace Context: version 00, two ids that are not all zero, flags; in lower case. */
+static bool is_traceparent(const char *value)
+{
+    static const char form[] = "00-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-xx";
+    if (strlen(value) != sizeof form - 1)
+        return false;
+    for (size_t i = 0; i < sizeof form - 1; i++)
+        if (form[i] == 'x' ? strchr("0123456789abcdef", value[i]) == NULL : form[i] != value[i])
+            return false;
+    return strspn(value + 3, "0") < 32 && strspn(value + 36, "0") < 16;
+}
+
+/* RFC 8586: a list of those who have passed the request on. */
+static bool names_twinpool(const char *value)
+{
+    static const char name[] = "twinpool";
+    for (const char *at = value; (at = strcasestr(at, name)) != NULL; at += sizeof name - 1) {
+        char before = at == value ? ',' : at[-1], after = at[sizeof name - 1];
+        if (strchr(", \t", before) != NULL && strchr(",; \t", after) != NULL)
+            return true;
+    }
+    return false;
+}
+
 static enum MHD_Result read_header(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     struct request *request = cls;
@@ -111,6 +159,18 @@ static enum MHD_Result read_header(void *cls, enum MHD_ValueKind kind, const cha
     case 6:
         if (strcasecmp(name, "Expect") == 0)
             request->expects_continue = true;
+        else if (strcasecmp(name, "Accept") == 0)
+            set_accepts(request, value);
+        break;
+    case 8:
+        if (strcasecmp(name, "CDN-Loop") == 0 && names_twinpool(value))
+            request->x.is_fetch = true;
+        break;
+    case 11:
+        if (strcasecmp(name, "traceparent") == 0 && is_traceparent(value)) {
+            memcpy(request->traceparent, value, strlen(value) + 1);
+            request->x.traceparent = request->traceparent;
+        }
         break;
     case 12:
         if (strcasecmp(name, "Content-Type") == 0)
@@ -293,6 +353,34 @@ static struct request *begin(struct connection *connection, const char *url, con
     return request;
 }
 
+static void list_waiting(struct request *request)
+{
+    struct loop *loop = request->connection->loop;
+    if (request->is_listed)
+        return;
+    request->is_listed = true;
+    request->previous = NULL;
+    request->next = loop->waiting;
+    if (request->next != NULL)
+        request->next->previous = request;
+    loop->waiting = request;
+}
+
+static void stop_waiting(struct request *request)
+{
+    struct loop *loop = request->connection->loop;
+    timers_cancel(&loop->timers, &request->timer);
+    if (!request->is_listed)
+        return;
+    request->is_listed = false;
+    if (request->previous != NULL)
+        request->previous->next = request->next;
+    else
+        loop->waiting = request->next;
+    if (request->next != NULL)
+        request->next->previous = request->previous;
+}
+
 static void log_end(const struct request *request)
 {
     static struct log_limit limit;
@@ -319,6 +407,11 @@ void request_completed(void *cls, struct MHD_Connection *mhd, void **context, en
     *context = NULL;
     if (request->response != NULL)
         MHD_destroy_response(request->response);
+    if (request->stream != NULL) {
+        request_give_up(request, ST_CANCELLED);
+        stream_end(request->stream);
+    }
+    stop_waiting(request);
     log_end(request);
     struct server *server = loop->server;
     server_uncount(&server->requests_in_flight);
@@ -368,13 +461,8 @@ static enum MHD_Result queue_response(struct request *request)
 
 static void start_waiting(struct request *request)
 {
-    struct loop *loop = request->connection->loop;
     request->phase = REQUEST_WAITING;
-    request->previous = NULL;
-    request->next = loop->waiting;
-    if (request->next != NULL)
-        request->next->previous = request;
-    loop->waiting = request;
+    list_waiting(request);
     MHD_suspend_connection(request->connection->mhd);
     if (request->connection->is_hung_up)
         connection_give_up_request(request->connection, false);
@@ -451,22 +539,23 @@ void request_set_response(struct request *request, unsigned http_status, struct 
     request->http_status = http_status;
     request->response = response;
     request->phase = REQUEST_ANSWERED;
-    timers_cancel(&loop->timers, &request->timer);
+    if (request->stream == NULL) {
+        stop_waiting(request);
+    } else { /* it has begun, its end is still to come */
+        list_waiting(request);
+        if (request->connection->is_hung_up)
+            connection_give_up_request(request->connection, false);
+    }
     if (!was_waiting)
         return;
-    if (request->previous != NULL)
-        request->previous->next = request->next;
-    else
-        loop->waiting = request->next;
-    if (request->next != NULL)
-        request->next->previous = request->previous;
     MHD_resume_connection(request->connection->mhd);
     loop->must_run_daemon = true;
 }
 
 void request_give_up(struct request *request, enum status why)
 {
-    if (request->phase != REQUEST_WAITING || request->has_given_up)
+    bool is_streaming = request->stream != NULL && stream_is_open(request->stream);
+    if ((request->phase != REQUEST_WAITING && !is_streaming) || request->has_given_up)
         return;
     request->has_given_up = true;
     request->endpoint->give_up(&request->x, why);

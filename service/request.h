@@ -13,8 +13,9 @@
 #include "handlers/handler.h"
 #include "service/connection.h"
 #include "service/router.h"
+#include "service/stream.h"
 
-enum { REQUEST_ID_MAX = 64, REQUEST_QUERY_MAX = HTTP_GUARD_QUERY_MAX + 1 };
+enum { TRACEPARENT_SIZE = 56, REQUEST_ID_MAX = 64, REQUEST_QUERY_MAX = HTTP_GUARD_QUERY_MAX + 1 };
 
 enum request_phase {
     REQUEST_RECEIVING, /* header is there, body is not complete */
@@ -28,6 +29,7 @@ struct request {
     struct exchange x; /* first: handlers hold a pointer to it */
     struct connection *connection;
     struct request *next, *previous; /* in loop->waiting, or next in loop->spare */
+    bool is_listed;                  /* in loop->waiting: its endpoint can be told to give up */
     enum request_phase phase;
     const struct endpoint *endpoint;
     const char *path;   /* the route's pattern, for the log: no argument of the caller's; "" if there is none */
@@ -44,8 +46,10 @@ struct request {
     char id[REQUEST_ID_MAX + 1];
     struct buf body;
     size_t charged_bytes; /* to server->body_bytes */
+    char traceparent[TRACEPARENT_SIZE];
     /* the answer */
     struct MHD_Response *response;
+    struct stream *stream; /* while it is one and not over */
     unsigned http_status;
     uint64_t sending_since_ns;
     struct query_param query[REQUEST_QUERY_MAX]; /* last: bounded by x.query_count, never cleared */
@@ -57,7 +61,7 @@ enum MHD_Result request_handle(void *cls, struct MHD_Connection *mhd, const char
 /* MHD_OPTION_NOTIFY_COMPLETED. */
 void request_completed(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_RequestTerminationCode code);
 
-/* Ends a wait early; a no-op for a request that does not wait or was told already. */
+/* Ends a wait or a stream early; a no-op for a request that has neither or was told already. */
 void request_give_up(struct request *request, enum status why) NONNULL;
 
 /* Sets the one answer (response.c calls it): takes the reference to `response`; NULL: there was no memory for one, the

@@ -41,7 +41,7 @@ void response_make_id(char *ret_id)
     ret_id[16] = '\0';
 }
 
-static void finish(struct exchange *x, unsigned http_status, const char *content_type, struct MHD_Response *response)
+void response_finish(struct exchange *x, unsigned http_status, const char *content_type, struct MHD_Response *response)
 {
     struct request *request = request_of(x);
     if (response == NULL) {
@@ -74,7 +74,7 @@ static struct MHD_Response *from_memory(char *body, size_t len, enum MHD_Respons
 
 void exchange_answer(struct exchange *x, unsigned http_status, const char *content_type, char *body, size_t len)
 {
-    finish(x, http_status, content_type, from_memory(body, len, MHD_RESPMEM_MUST_FREE));
+    response_finish(x, http_status, content_type, from_memory(body, len, MHD_RESPMEM_MUST_FREE));
 }
 
 void exchange_answer_buf(struct exchange *x, unsigned http_status, const char *content_type, struct buf *body)
@@ -163,13 +163,13 @@ void exchange_answer_segments(struct exchange *x, unsigned http_status, const ch
     size_t total = 0;
     for (size_t i = 0; i < count; i++)
         total += segments[i].len;
-    finish(x, http_status, content_type,
-           total <= JOINED_MAX_BYTES ? from_joined_segments(segments, count, total, release, owner)
-                                     : from_segments(segments, count, total, release, owner));
+    response_finish(x, http_status, content_type,
+                    total <= JOINED_MAX_BYTES ? from_joined_segments(segments, count, total, release, owner)
+                                              : from_segments(segments, count, total, release, owner));
 }
 
-static void render_problem(enum status status, const char *detail, const char *members, const char *request_id,
-                           struct buf *out)
+static void render_problem(enum status status, bool is_retriable, const char *detail, const char *members,
+                           const char *request_id, struct buf *out)
 {
     buf_lit(out, "{\"type\":\"urn:twinpool:problem:");
     buf_str(out, status_code(status));
@@ -184,7 +184,7 @@ static void render_problem(enum status status, const char *detail, const char *m
     buf_lit(out, ",\"code\":");
     json_text(out, status_code(status));
     buf_lit(out, ",\"retriable\":");
-    json_bool(out, status_retriable(status));
+    json_bool(out, is_retriable);
     buf_lit(out, ",\"request_id\":");
     json_text(out, request_id);
     if (members != NULL && members[0] != '\0') {
@@ -201,11 +201,12 @@ static void answer_problem(struct exchange *x, enum status status, const char *m
     if (format != NULL)
         vsnprintf(detail, sizeof detail, format, args);
     struct buf body = BUF_INIT(PROBLEM_MAX);
-    render_problem(status, detail, members, request_of(x)->id, &body);
+    bool is_retriable = status_retriable(status) && !x->is_final;
+    render_problem(status, is_retriable, detail, members, request_of(x)->id, &body);
     if (body.failed) { /* the members were too long, or no memory */
         buf_done(&body);
         body = BUF_INIT(PROBLEM_MAX);
-        render_problem(status, NULL, NULL, request_of(x)->id, &body);
+        render_problem(status, is_retriable, NULL, NULL, request_of(x)->id, &body);
     }
     size_t len;
     char *bytes = buf_take(&body, &len);
@@ -216,7 +217,7 @@ static void answer_problem(struct exchange *x, enum status status, const char *m
         router_allow(request->allowed_methods, allow, sizeof allow);
         MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, allow);
     }
-    finish(x, status_http(status), PROBLEM_TYPE, response);
+    response_finish(x, status_http(status), PROBLEM_TYPE, response);
 }
 
 void exchange_problem(struct exchange *x, enum status status, const char *detail, ...)
@@ -242,7 +243,7 @@ void response_allow(struct request *request)
     struct MHD_Response *response = from_memory(NULL, 0, MHD_RESPMEM_PERSISTENT);
     if (response != NULL)
         MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, allow);
-    finish(&request->x, MHD_HTTP_NO_CONTENT, NULL, response);
+    response_finish(&request->x, MHD_HTTP_NO_CONTENT, NULL, response);
 }
 
 void response_raw_problem(enum status status, const char *detail, const char *request_id, struct buf *out)
@@ -253,7 +254,7 @@ void response_raw_problem(enum status status, const char *detail, const char *re
     struct tm utc;
     if (gmtime_r(&now, &utc) != NULL)
         strftime(date, sizeof date, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &utc);
-    render_problem(status, detail, NULL, request_id, &body);
+    render_problem(status, status_retriable(status), detail, NULL, request_id, &body);
     buf_printf(out,
                "HTTP/1.1 %u %s\r\n%sConnection: close\r\nContent-Type: " PROBLEM_TYPE
                "\r\nX-Request-Id: %s\r\nCache-Control: no-store\r\nContent-Length: %zu\r\n%s\r\n",

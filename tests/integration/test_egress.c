@@ -265,6 +265,72 @@ static void proxies__in_the_environment__ignored(void **state)
     assert_int_equal(origin_get_counts(canary).connections, 0);
 }
 
+static void ports__of_other_protocols__refused(void **state)
+{
+    (void)state;
+    static const unsigned ports[] = { 1, 7, 22, 25, 110, 143, 465, 587, 993, 2049, 6000, 6667, 10080 };
+    for (size_t i = 0; i < ARRAY_LEN(ports); i++) {
+        char url[URL_BYTES];
+        snprintf(url, sizeof url, "http://127.0.0.1:%u/", ports[i]);
+        expect_refused(url, "port_not_allowed");
+    }
+    expect_refused("http://127.0.0.1:0/", NULL);
+}
+
+static void service_itself__every_spelling__loop_detected(void **state)
+{
+    (void)state;
+    static const char *const hosts[] = { "127.0.0.1", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]" };
+    char url[URL_BYTES];
+    for (size_t i = 0; i < ARRAY_LEN(hosts); i++) {
+        snprintf(url, sizeof url, "http://%s:%u/healthz", hosts[i], (unsigned)server.port);
+        expect_refused(url, "loop_detected");
+    }
+    snprintf(url, sizeof url, "http://localhost:%u/healthz", (unsigned)server.port);
+    expect_refused(url, NULL); /* of its two addresses, one is the service and the other is not allowed */
+    snprintf(url, sizeof url, "http://127.0.0.1:%u/redirect-to?url=http://127.0.0.1:%u/healthz",
+             (unsigned)origin_port(origin), (unsigned)server.port);
+    expect_refused(url, "loop_detected");
+}
+
+/* Each with a program of its own; '%u' is the origin's port. */
+static void options__that_narrow__each_refuses_by_its_name(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *option, *value, *url, *code; /* code NULL: it answers */
+    } cases[] = {
+        { "--fetch-deny", "127.0.0.1/32", "http://127.0.0.1:%u/small", "blocked_address" },
+        { "--fetch-deny", "127.0.0.2/32", "http://127.0.0.1:%u/small", NULL },
+        { "--fetch-hosts", "*.example.org", "http://127.0.0.1:%u/small", "host_not_allowed" },
+        { "--fetch-hosts", "127.0.0.1,example.org", "http://0x7f000001:%u/small", NULL },
+        { "--fetch-deny-hosts", "localhost", "http://LOCALHOST:%u/small", "host_not_allowed" },
+        { "--fetch-deny-hosts", "*.localhost", "http://localhost:%u/small", NULL },
+        { "--fetch-ports", "1-1023", "http://127.0.0.1:%u/small", "port_not_allowed" },
+        { "--fetch-ports", "80,1024-65535", "http://127.0.0.1:%u/small", NULL },
+    };
+    struct server given = server;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char url[URL_BYTES];
+        const char *const flags[] = { "--workers",    "1", "--fetch-allow", "127.0.0.1/32", cases[i].option,
+                                      cases[i].value, NULL };
+        assert_true(server_start(&server, flags, NULL));
+        struct server own = server;
+        snprintf(url, sizeof url, "%.*s%u%s", (int)(strstr(cases[i].url, "%u") - cases[i].url), cases[i].url,
+                 (unsigned)origin_port(origin), strstr(cases[i].url, "%u") + 2);
+        cJSON *answer = fetch(url);
+        server = given;
+        const char *code = json_text_at(answer, "results.0.error.code");
+        int exit_code = server_stop(&own);
+        if (strcmp(code, cases[i].code ? cases[i].code : "") != 0 || exit_code != 0)
+            fail_msg("%s %s: %s: \"%s\", %s", cases[i].option, cases[i].value, url, code,
+                     json_text_at(answer, "results.0.error.message"));
+        if (cases[i].code)
+            assert_non_null(strstr(json_text_at(answer, "results.0.error.message"), cases[i].option));
+        cJSON_Delete(answer);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +341,9 @@ int main(void)
         cmocka_unit_test(public_addresses__without_a_network__let_through),
         cmocka_unit_test(schemes__other_than_http__refused),
         cmocka_unit_test(proxies__in_the_environment__ignored),
+        cmocka_unit_test(ports__of_other_protocols__refused),
+        cmocka_unit_test(service_itself__every_spelling__loop_detected),
+        cmocka_unit_test(options__that_narrow__each_refuses_by_its_name),
     };
     return cmocka_run_group_tests_name("egress", tests, start, stop);
 }

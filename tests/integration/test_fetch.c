@@ -1,34 +1,16 @@
 /* POST and GET /fetch against nginx and against an origin that stalls, trickles, cuts and lies. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/integration/fetch_rig.h"
 
-#include <cmocka.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/buf.h"
-#include "tests/support/json_path.h"
 #include "tests/support/nginx.h"
-#include "tests/support/origin.h"
-#include "tests/support/steps.h"
-#include "tests/support/timing.h"
 
 enum { MANY_URLS = 1000, TARGET_BYTES = 512, BODY_CAP = 1 << 20 };
 
-static struct server server;
-static struct origin *origin;
 static struct nginx nginx;
 
 static int stop(void **state)
 {
-    (void)state;
-    int code = server_stop(&server);
-    origin_stop(origin);
     nginx_stop(&nginx);
-    return code == 0 ? 0 : -1;
+    return rig_stop(state);
 }
 
 static int start(void **state)
@@ -45,30 +27,7 @@ static int start(void **state)
                                   "--fetch-max-body-bytes",
                                   "1048576",
                                   NULL };
-    if (!server_start(&server, flags, NULL) || !nginx_start(&nginx))
-        return -1;
-    origin = origin_start("127.0.0.1", 0);
-    return origin ? 0 : -1;
-}
-
-/* The answer to POST /fetch with this body, in which each '@' stands for the origin's scheme, host and port; the caller
- * frees it. */
-static cJSON *post_fetch(const char *body, unsigned status)
-{
-    struct buf text = BUF_INIT(1 << 20);
-    for (; *body; body++) {
-        if (*body == '@')
-            buf_printf(&text, "http://127.0.0.1:%u", (unsigned)origin_port(origin));
-        else
-            buf_byte(&text, *body);
-    }
-    buf_byte(&text, '\0');
-    struct http_reply reply = step_once(&server, "POST", "/fetch", HTTP_JSON, text.data, status);
-    cJSON *answer = cJSON_Parse(reply.body);
-    assert_non_null(answer);
-    http_reply_done(&reply);
-    buf_done(&text);
-    return answer;
+    return nginx_start(&nginx) ? rig_start(flags) : -1;
 }
 
 static void single__small_url__every_member(void **state)
@@ -91,8 +50,11 @@ static void single__small_url__every_member(void **state)
     assert_true(cJSON_IsFalse(json_at(item, "reused")));
     assert_true(json_number(item, "attempts") == 1);
     assert_true(json_number(item, "elapsed_ms") > 0);
-    assert_true(json_number(item, "timing_ms.connect") >= 0);
-    assert_true(json_number(item, "timing_ms.first_byte") >= 0);
+    static const char *const phases[] = { "queue", "host_queue", "dns", "connect", "first_byte", "body" };
+    for (size_t i = 0; i < ARRAY_LEN(phases); i++)
+        assert_true(json_number(json_at(item, "timing_ms"), phases[i]) >= 0);
+    assert_int_equal(cJSON_GetArraySize(json_at(item, "timing_ms")), ARRAY_LEN(phases)); /* no tls without TLS */
+    assert_null(json_at(item, "requests"));
     cJSON_Delete(item);
     http_reply_done(&reply);
 }
@@ -147,50 +109,54 @@ static void request__method_headers_body__arrive(void **state)
 static void batch__good_and_bad_urls__each_its_own_result(void **state)
 {
     (void)state;
-    cJSON *answer =
-        post_fetch("{\"urls\":[\"@/small\",\"@/status/500\",\"@/cut\",\"@/bad-http\",\"@/rst\",\"nonsense\","
-                   "\"ftp://127.0.0.1/\",\"@/endless-headers\",\"@/lie-short\",\"@/lie-long\",\"@/no-keepalive\","
-                   "\"http://127.0.0.1:1/\",{\"url\":\"@/stall\",\"timeout_ms\":200},"
-                   "{\"url\":\"@/stall-body\",\"timeout_ms\":200},{\"url\":\"@/trickle?ms=20\",\"timeout_ms\":200}]}",
-                   200);
     static const struct {
-        unsigned status;
-        const char *code;
-    } expected[] = {
-        { 200, NULL },
-        { 500, NULL },
-        { 0, "truncated" },
-        { 0, "protocol_error" },
-        { 0, NULL },
-        { 0, "bad_url" },
-        { 0, "scheme_not_allowed" },
-        { 0, "response_headers_too_large" },
-        { 200, NULL },
-        { 0, "truncated" },
-        { 200, NULL },
-        { 0, "connect_failed" },
-        { 0, "timeout" },
-        { 0, "timeout" },
-        { 0, "timeout" },
+        const char *url;
+        unsigned status; /* 0: a failure */
+        const char *code, *phase;
+    } cases[] = {
+        { "@/small", 200, "", "" },
+        { "@/status/500", 500, "", "" },
+        { "@/cut", 0, "truncated", "body" },
+        { "@/bad-http", 0, "protocol_error", "first_byte" },
+        { "@/rst", 0, "connection_closed", "first_byte" },
+        { "nonsense", 0, "bad_url", "url" },
+        { "ftp://127.0.0.1/", 0, "scheme_not_allowed", "url" },
+        { "http://127.0.0.1:25/", 0, "port_not_allowed", "policy" },
+        { "@/endless-headers", 0, "response_headers_too_large", "first_byte" },
+        { "@/lie-short", 200, "", "" },
+        { "@/lie-long", 0, "truncated", "body" },
+        { "@/no-keepalive", 200, "", "" },
+        { "#/", 0, "connect_failed", "connect" },
+        { "@/stall", 0, "deadline_exceeded", "first_byte" },
+        { "@/stall-body", 0, "deadline_exceeded", "body" },
+        { "@/trickle?ms=20", 0, "deadline_exceeded", "body" },
     };
+    struct buf body = BUF_INIT(1 << 16);
     unsigned ok = 0;
-    for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
-        char path[64];
-        snprintf(path, sizeof path, "results.%zu", i);
-        const cJSON *item = json_at(answer, path);
-        const char *code = json_text_at(item, "error.code");
-        if (json_number(item, "index") != (double)i || (expected[i].code && strcmp(code, expected[i].code) != 0) ||
-            (expected[i].status && json_number(item, "status") != expected[i].status) ||
-            (!expected[i].status && !*code))
-            fail_msg("item %zu: expected %u %s, got status %g, code %s: %s", i, expected[i].status,
-                     expected[i].code ? expected[i].code : "", json_number(item, "status"), code,
+    buf_lit(&body, "{\"retries\":0,\"urls\":[");
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        buf_printf(&body, "%s{\"url\":\"%s\"%s}", i ? "," : "", cases[i].url,
+                   strcmp(cases[i].code, "deadline_exceeded") == 0 ? ",\"timeout_ms\":300" : "");
+    buf_append(&body, "]}", 3);
+    cJSON *answer = post_fetch(body.data, 200);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const cJSON *item = cJSON_GetArrayItem(json_at(answer, "results"), (int)i);
+        const char *code = json_text_at(item, "error.code"), *phase = json_text_at(item, "error.phase");
+        double status = json_number(item, "status");
+        if (json_number(item, "index") != (double)i || strcmp(code, cases[i].code) != 0 ||
+            strcmp(phase, cases[i].phase) != 0 || (cases[i].status ? status != cases[i].status : status == status))
+            fail_msg("%s: got status %g, %s in %s: %s", cases[i].url, status, code, phase,
                      json_text_at(item, "error.message"));
-        ok += expected[i].status != 0;
+        assert_true(json_number(item, "attempts") >= 1); /* 2 if a kept connection turned out to be dead */
+        assert_true(json_number(item, "elapsed_ms") >= 0);
+        assert_true(json_number(item, "timing_ms.queue") >= 0);
+        ok += cases[i].status != 0;
     }
-    assert_string_equal(json_text_at(answer, "results.8.body"), "12345"); /* the rest of a lie is nobody's answer */
+    assert_string_equal(json_text_at(answer, "results.9.body"), "12345"); /* the rest of a lie is nobody's answer */
     assert_true(json_number(answer, "ok") == ok);
-    assert_true(json_number(answer, "failed") == (double)(ARRAY_LEN(expected) - ok));
+    assert_true(json_number(answer, "failed") == (double)(ARRAY_LEN(cases) - ok));
     cJSON_Delete(answer);
+    buf_done(&body);
 }
 
 static void single__no_http_answer__problem_with_its_status(void **state)
@@ -201,9 +167,11 @@ static void single__no_http_answer__problem_with_its_status(void **state)
         unsigned status;
         const char *code;
     } cases[] = {
-        { "{\"url\":\"http://127.0.0.1:1/\"}", 502, "connect_failed" },
-        { "{\"url\":\"@/stall\",\"timeout_ms\":150}", 504, "timeout" },
-        { "{\"url\":\"@/cut\"}", 502, "truncated" },
+        { "{\"url\":\"#/\",\"retries\":0}", 502, "connect_failed" },
+        { "{\"url\":\"@/stall\",\"timeout_ms\":150}", 504, "deadline_exceeded" },
+        { "{\"url\":\"@/stall\",\"first_byte_timeout_ms\":100,\"retries\":0}", 504, "first_byte_timeout" },
+        { "{\"url\":\"@/cut\",\"retries\":0}", 502, "truncated" },
+        { "{\"url\":\"@/rst\",\"retries\":0}", 502, "connection_closed" },
         { "{\"url\":\"@/redirect/9\"}", 502, "too_many_redirects" },
         { "{\"url\":\"http://127.0.0.2/\"}", 403, "blocked_address" },
         { "{\"url\":\"file:///etc/passwd\"}", 403, "scheme_not_allowed" },
@@ -226,6 +194,27 @@ static void single__no_http_answer__problem_with_its_status(void **state)
             fail_msg("%s: expected %s, got %s", cases[i].body, cases[i].code, json_text_at(answer, "code"));
         cJSON_Delete(answer);
     }
+}
+
+static void single__failure__problem_says_what_was_tried(void **state)
+{
+    (void)state;
+    cJSON *answer = post_fetch("{\"url\":\"@/stall?x=\\\"\",\"retries\":1,\"first_byte_timeout_ms\":60}", 504);
+    assert_string_equal(json_text_at(answer, "code"), "first_byte_timeout");
+    assert_string_equal(json_text_at(answer, "phase"), "first_byte");
+    assert_non_null(strstr(json_text_at(answer, "url"), "/stall?x=\""));
+    assert_non_null(strstr(json_text_at(answer, "detail"), "first_byte_timeout_ms"));
+    assert_true(cJSON_IsTrue(json_at(answer, "retriable")));
+    assert_true(json_number(answer, "attempts") == 2);
+    assert_true(json_number(answer, "timing_ms.first_byte") >= 59);
+    assert_true(json_number(answer, "elapsed_ms") >= 119);
+    assert_int_equal(cJSON_GetArraySize(json_at(answer, "requests")), 2);
+    assert_string_equal(json_text_at(answer, "requests.1.error"), "first_byte_timeout");
+    cJSON_Delete(answer);
+    answer = post_fetch("{\"url\":\"http://127.0.0.2/\"}", 403); /* no retry will help */
+    assert_true(cJSON_IsFalse(json_at(answer, "retriable")));
+    assert_true(json_number(answer, "attempts") == 1);
+    cJSON_Delete(answer);
 }
 
 static void redirects__followed_to_the_limit__or_answered_themselves(void **state)
@@ -297,38 +286,24 @@ static void connections__same_origin_again__reused(void **state)
     assert_int_equal(origin_get_counts(origin).connections, before);
 }
 
-static bool is_idle(void *context)
-{
-    (void)context;
-    return origin_get_counts(origin).in_flight == 0;
-}
-
 static void concurrency__asked_for__observed_by_the_origin(void **state)
 {
     (void)state;
-    struct buf body = BUF_INIT(1 << 20);
-    buf_lit(&body, "{\"concurrency\":3,\"urls\":[");
-    for (unsigned i = 0; i < 30; i++)
-        buf_printf(&body, "%s\"@/delay/20\"", i ? "," : "");
-    buf_append(&body, "]}", 3);
-    assert_true(wait_until(is_idle, NULL, scaled_ms(2000)));
+    char *body = list_of("@/delay/20", 30, ",\"concurrency\":3");
+    await_idle();
     origin_reset_peak(origin);
-    cJSON *answer = post_fetch(body.data, 200);
+    cJSON *answer = post_fetch(body, 200);
     assert_true(json_number(answer, "ok") == 30);
     assert_int_equal(origin_get_counts(origin).in_flight_peak, 3);
     cJSON_Delete(answer);
-    buf_done(&body);
+    free(body);
 }
 
 static void thousand_delayed_urls__one_call__together_and_in_order(void **state)
 {
     (void)state;
-    struct buf body = BUF_INIT(1 << 20);
-    buf_lit(&body, "{\"urls\":[");
-    for (unsigned i = 0; i < MANY_URLS; i++)
-        buf_printf(&body, "%s\"@/delay/100?%u\"", i ? "," : "", i);
-    buf_append(&body, "]}", 3);
-    cJSON *answer = post_fetch(body.data, 200);
+    char *body = list_of("@/delay/100?%u", MANY_URLS, "");
+    cJSON *answer = post_fetch(body, 200);
     assert_true(json_number(answer, "ok") == MANY_URLS);
     unsigned i = 0;
     const cJSON *item;
@@ -344,44 +319,33 @@ static void thousand_delayed_urls__one_call__together_and_in_order(void **state)
     print_message("    1000 URLs of 100 ms each: %.0f ms\n", json_number(answer, "elapsed_ms"));
     assert_true(json_number(answer, "elapsed_ms") < scaled_ms(2000)); /* one after the other: 100 s */
     cJSON_Delete(answer);
-    buf_done(&body);
+    free(body);
 }
 
 /* More results than one sendmsg() takes pieces. */
 static void three_thousand_urls__one_call__whole_answer(void **state)
 {
     (void)state;
-    struct buf body = BUF_INIT(1 << 20);
-    buf_lit(&body, "{\"urls\":[");
-    for (unsigned i = 0; i < 3 * MANY_URLS; i++)
-        buf_str(&body, i ? ",\"@/status/204\"" : "\"@/status/204\"");
-    buf_append(&body, "]}", 3);
-    cJSON *answer = post_fetch(body.data, 200);
+    char *body = list_of("@/status/204", 3 * MANY_URLS, "");
+    cJSON *answer = post_fetch(body, 200);
     assert_int_equal(cJSON_GetArraySize(json_at(answer, "results")), 3 * MANY_URLS);
     assert_true(json_number(answer, "ok") == 3 * MANY_URLS);
     cJSON_Delete(answer);
-    buf_done(&body);
-}
-
-static bool has_one_in_flight(void *context)
-{
-    (void)context;
-    return origin_get_counts(origin).in_flight == 1;
+    free(body);
 }
 
 static void disconnect__while_the_origin_stalls__transfer_ended(void **state)
 {
     (void)state;
-    char target[TARGET_BYTES];
     struct http_conn conn;
-    snprintf(target, sizeof target, "/fetch?url=http://127.0.0.1:%u/stall&timeout_ms=30000",
-             (unsigned)origin_port(origin));
-    assert_true(wait_until(is_idle, NULL, scaled_ms(2000)));
+    char *target = fill_in("/fetch?url=@/stall&timeout_ms=30000");
+    await_idle();
     assert_true(http_connect(&conn, server.port));
     assert_true(http_send(&conn, "GET", target, NULL, NULL, 0));
-    assert_true(wait_until(has_one_in_flight, NULL, scaled_ms(2000)));
+    await_in_flight(1);
     http_close(&conn);
-    assert_true(wait_until(is_idle, NULL, scaled_ms(1000)));
+    assert_true(wait_until(origin_is_idle, NULL, scaled_ms(1000)));
+    free(target);
 }
 
 static void request_timeout__shorter_than_the_urls__bounds_the_call(void **state)
@@ -406,6 +370,7 @@ int main(void)
         cmocka_unit_test(request__method_headers_body__arrive),
         cmocka_unit_test(batch__good_and_bad_urls__each_its_own_result),
         cmocka_unit_test(single__no_http_answer__problem_with_its_status),
+        cmocka_unit_test(single__failure__problem_says_what_was_tried),
         cmocka_unit_test(redirects__followed_to_the_limit__or_answered_themselves),
         cmocka_unit_test(redirect__to_another_origin__credentials_stay_behind),
         cmocka_unit_test(sizes__caps_and_endless_bodies__cut_and_marked),

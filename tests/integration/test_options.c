@@ -68,6 +68,32 @@ static void mistakes__anywhere__named_on_stderr_and_no_start(void **state)
         { { "--compute-timeout-ms", "-5" }, NULL, { "--compute-timeout-ms", "\"-5\"" } },
         { { "--compute-timeout-ms", "500000", "--compute-timeout-max-ms", "1000" }, NULL, { "compute-timeout" } },
         { { "--log-level", "loud" }, NULL, { "--log-level", "\"loud\"" } },
+        { { "--fetch-allow", "10.0.0.0/8," }, NULL, { "--fetch-allow", "a list of networks", "an empty entry" } },
+        { { "--fetch-deny", "1.2.3" }, NULL, { "--fetch-deny", "a list of networks", "not an IPv4 or IPv6 address" } },
+        { { "--fetch-hosts", "https://x/" }, NULL, { "--fetch-hosts", "a list of hosts", "not a host name" } },
+        { { "--fetch-deny-hosts", "a b" }, NULL, { "--fetch-deny-hosts", "a list of hosts", "not a host name" } },
+        { { "--fetch-ports", "80,x" }, NULL, { "--fetch-ports", "\"80,x\"", "FIRST-LAST" } },
+        { { "--fetch-ports", "90-80" }, NULL, { "--fetch-ports", "from 1 to 65535" } },
+        { { "--fetch-dns-servers", "localhost" }, NULL, { "--fetch-dns-servers", "not numeric addresses" } },
+        { { "--fetch-dns-servers", "127.0.0.1:0" }, NULL, { "--fetch-dns-servers", "a list of name servers" } },
+        { { "--fetch-breaker-on", "dns,weather" }, NULL, { "--fetch-breaker-on", "5xx and 429", "an unknown word" } },
+        { { "--fetch-breaker-open-ms", "0" }, NULL, { "--fetch-breaker-open-ms", "from 1 to 3600000" } },
+        { { "--fetch-breaker-failures", "1000001" }, NULL, { "--fetch-breaker-failures", "from 0 to 1000000" } },
+        { { "--fetch-dns-timeout-ms", "0" }, NULL, { "--fetch-dns-timeout-ms", "from 1 to 3600000" } },
+        { { "--fetch-tls-timeout-ms", "soon" }, NULL, { "--fetch-tls-timeout-ms", "\"soon\"" } },
+        { { "--fetch-connect-timeout-ms", "70000" },
+          NULL,
+          { "--fetch-connect-timeout-ms 70000", "--fetch-timeout-max-ms 60000", "(its default)" } },
+        { { "--fetch-first-byte-timeout-ms", "9", "--fetch-timeout-max-ms", "8" },
+          NULL,
+          { "--fetch-first-byte-timeout-ms 9", "--fetch-timeout-max-ms 8:" } },
+        { { "--fetch-min-rate", "-1" }, NULL, { "--fetch-min-rate", "from 0 to 1073741824" } },
+        { { "--fetch-max-ratio", "1.5" }, NULL, { "--fetch-max-ratio", "from 0 to 1000000" } },
+        { { "--fetch-memory-bytes", "1023k" }, NULL, { "--fetch-memory-bytes", "from 1048576" } },
+        { { "--fetch-stream-bytes", "1023" }, NULL, { "--fetch-stream-bytes", "from 1024" } },
+        { { "--fetch-per-call", "20000" }, NULL, { "--fetch-per-call 20000", "--fetch-inflight-max" } },
+        { { "--fetch-retries", "11" }, NULL, { "--fetch-retries", "from 0 to 10" } },
+        { { "--fetch-ca-file", "/nonexistent.pem", "--listen", "127.0.0.1:0" }, NULL, { "--fetch-ca-file" } },
         { { "stray" }, NULL, { "stray" } },
         { { NULL }, "TWINPOOL_WORKERS=none", { "TWINPOOL_WORKERS", "\"none\"" } },
         { { NULL }, "TWINPOOL_WORKRES=2", { "TWINPOOL_WORKRES", "TWINPOOL_WORKERS" } },
@@ -123,21 +149,121 @@ static void precedence__flag_over_variable_over_file__as_promised(void **state)
     close(fd);
 }
 
+/* Prints the effective options with these arguments, has them read back, and compares. */
+static void expect_read_back(const char *const *arguments)
+{
+    struct program_result printed = program_run(arguments, NULL);
+    char path[PATH_BYTES];
+    if (printed.code != 0)
+        fail_msg("%s", printed.errors);
+    int fd = make_file(printed.output, path);
+    const char *const second[] = { "--config", path, "--print-config", NULL };
+    struct program_result again = program_run(second, NULL);
+    if (again.code != 0)
+        fail_msg("%s", again.errors);
+    assert_string_equal(printed.output, again.output);
+    program_result_done(&printed);
+    program_result_done(&again);
+    close(fd);
+}
+
 static void print_config__read_back__the_same(void **state)
 {
     (void)state;
     const char *const first[] = { "--workers",        "7",  "--fetch-allow",  "10.0.0.0/8,::1/128",
                                   "--max-body-bytes", "2m", "--print-config", NULL };
-    struct program_result printed = program_run(first, NULL);
-    assert_int_equal(printed.code, 0);
+    expect_read_back(first);
+    const char *const fetch[] = { "--fetch-deny",
+                                  "10.1.0.0/16,fd00::/8",
+                                  "--fetch-hosts",
+                                  "*.example.org,example.com",
+                                  "--fetch-deny-hosts",
+                                  "bad.example.org",
+                                  "--fetch-ports",
+                                  "80,443,8000-8999",
+                                  "--fetch-dns-servers",
+                                  "127.0.0.1:5353,::1,[2001:db8::1]:53",
+                                  "--fetch-breaker-on",
+                                  "5xx,429",
+                                  "--fetch-breaker-failures",
+                                  "5",
+                                  "--fetch-ca-file",
+                                  "/etc/ssl/a,b c.pem",
+                                  "--fetch-memory-bytes",
+                                  "1g",
+                                  "--fetch-stream-bytes",
+                                  "64k",
+                                  "--fetch-min-rate",
+                                  "0",
+                                  "--fetch-retries",
+                                  "0",
+                                  "--print-config",
+                                  NULL };
+    expect_read_back(fetch);
+}
+
+static const struct list_option {
+    const char *key, *parts[3];
+} list_options[] = {
+    { "fetch-allow", { "10.0.0.0/8", "127.0.0.0/8", "::1/128" } },
+    { "fetch-deny", { "10.1.0.0/16", "10.2.0.0/16", "fd00::/8" } },
+    { "fetch-hosts", { "example.org", "*.example.org", "a-b.example" } },
+    { "fetch-deny-hosts", { "bad.example", "*.bad.example", "worse.example" } },
+    { "fetch-ports", { "80", "443", "8000-8999" } },
+    { "fetch-breaker-on", { "dns", "tls", "429" } },
+    { "fetch-dns-servers", { "127.0.0.1:5353", "::1", "[2001:db8::1]:53" } },
+};
+
+static void file__list_over_several_lines__joined(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(list_options); i++) {
+        const struct list_option *list = &list_options[i];
+        char path[PATH_BYTES], text[300], expected[300];
+        snprintf(text, sizeof text, "%s = %s,\n    %s\n\t%s\nworkers = 3\n", list->key, list->parts[0], list->parts[1],
+                 list->parts[2]);
+        snprintf(expected, sizeof expected, "\n%s = %s,\n    %s,\n    %s\n", list->key, list->parts[0], list->parts[1],
+                 list->parts[2]);
+        int fd = make_file(text, path);
+        const char *const arguments[] = { "--config", path, "--print-config", NULL };
+        struct program_result result = program_run(arguments, NULL);
+        if (result.code != 0 || !strstr(result.output, expected) || !strstr(result.output, "\nworkers = 3\n"))
+            fail_msg("%s: %s%s", list->key, result.errors, result.output);
+        program_result_done(&result);
+        close(fd);
+    }
+}
+
+static void file__bad_part_of_a_list__named_with_its_line(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(list_options); i++) {
+        char path[PATH_BYTES], text[300];
+        snprintf(text, sizeof text, "workers = 3\n%s = %s,\n    not:a/part\n", list_options[i].key,
+                 list_options[i].parts[0]);
+        int fd = make_file(text, path);
+        const char *const arguments[] = { "--config", path, "--print-config", NULL };
+        struct program_result result = program_run(arguments, NULL);
+        if (result.code == 0 || !strstr(result.errors, ":3: ") || !strstr(result.errors, list_options[i].key) ||
+            !strstr(result.errors, "not:a/part"))
+            fail_msg("%s: %d, %s", list_options[i].key, result.code, result.errors);
+        program_result_done(&result);
+        close(fd);
+    }
+}
+
+static void lists__in_the_environment__replace_those_of_the_file(void **state)
+{
+    (void)state;
     char path[PATH_BYTES];
-    int fd = make_file(printed.output, path);
-    const char *const second[] = { "--config", path, "--print-config", NULL };
-    struct program_result again = program_run(second, NULL);
-    assert_int_equal(again.code, 0);
-    assert_string_equal(printed.output, again.output);
-    program_result_done(&printed);
-    program_result_done(&again);
+    int fd = make_file("fetch-ports = 80,\n    443\nfetch-breaker-on = dns\n", path);
+    const char *const arguments[] = { "--config", path, "--print-config", NULL };
+    const char *const variables[] = { "TWINPOOL_FETCH_PORTS=8080", "TWINPOOL_FETCH_BREAKER_ON=", NULL };
+    struct program_result result = program_run(arguments, variables);
+    assert_int_equal(result.code, 0);
+    assert_non_null(strstr(result.output, "\nfetch-ports = 8080\n"));
+    assert_non_null(strstr(result.output, "\nfetch-breaker-on =\n"));
+    program_result_done(&result);
     close(fd);
 }
 
@@ -192,11 +318,13 @@ static void log__json__each_line_an_object(void **state)
 
 static bool first_has_arrived(void *server) { return server_stat(server, "requests.body_bytes") == 59999; }
 
-/* Two bodies that are received at once and fit one by one, but not together: the second is refused, the first is served. */
+/* Two bodies that are received at once and fit one by one, but not together: the second is refused, the first is
+ * served. */
 static void max_bodies_bytes__together_too_much__503_names_it(void **state)
 {
     (void)state;
-    static const char head[] = "POST /compute/digest HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 60000\r\n\r\n";
+    static const char head[] =
+        "POST /compute/digest HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 60000\r\n\r\n";
     static char body[60000];
     struct server server;
     struct http_conn first, second;
@@ -230,6 +358,9 @@ int main(void)
         cmocka_unit_test(file__wrong_key_or_value__named_with_its_line),
         cmocka_unit_test(precedence__flag_over_variable_over_file__as_promised),
         cmocka_unit_test(print_config__read_back__the_same),
+        cmocka_unit_test(file__list_over_several_lines__joined),
+        cmocka_unit_test(file__bad_part_of_a_list__named_with_its_line),
+        cmocka_unit_test(lists__in_the_environment__replace_those_of_the_file),
         cmocka_unit_test(healthcheck__server_there_or_not__exit_0_or_1),
         cmocka_unit_test(listen__address_in_use__exit_1_and_said),
         cmocka_unit_test(log__json__each_line_an_object),

@@ -36,6 +36,7 @@ static const char site[] = "root www;\n"
                            "location = /no-ranges { max_ranges 0; }\n"
                            "location = /no-content { return 204; }\n"
                            "location = /protocol { return 200 \"$server_protocol\"; }\n"
+                           "location = /redirect { return 302 $arg_to; }\n"
                            "location = /connection { return 200 \"$connection $connection_requests\"; }\n";
 static const char certificate_names[] = "DNS:localhost,DNS:origin.test,DNS:*.origin.test,IP:127.0.0.1";
 
@@ -71,6 +72,8 @@ static bool write_file(const char *dir, const char *name, const void *bytes, siz
 static bool write_configuration(const struct nginx *nginx)
 {
     struct buf text = BUF_INIT(CONFIGURATION_MAX);
+    if (geteuid() == 0) /* also the root of a user namespace, where the user that it would change to does not exist */
+        buf_lit(&text, "user root;\n");
     buf_str(&text, configuration_head);
     add_server(&text, nginx->port);
     add_tls_server(&text, nginx->h2_port, " http2", CERTIFICATE_GOOD);

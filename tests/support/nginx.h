@@ -9,6 +9,7 @@
  *   /empty        no bytes
  *   /no-content   204
  *   /protocol     what the request came in: "HTTP/1.1" or "HTTP/2.0"
+ *   /redirect?to=URL  302 to the URL as given, without decoding
  *   /connection   "N M": the number of the connection, unique in this nginx, and of the request on it, from 1
  * Files have an ETag and NGINX_LAST_MODIFIED, so conditional requests, HEAD and, without gzip, ranges work on them. */
 #ifndef TWINPOOL_TESTS_NGINX_H

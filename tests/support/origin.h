@@ -24,7 +24,8 @@
  *   /trickle?ms=MS                      one body byte every MS milliseconds
  *   /drip?bytes=B&ms=MS                 a chunk of B bytes every MS milliseconds, for ever
  *   /slow-headers?ms=MS                 an honest answer, its head a byte every MS milliseconds
- *   /vary-latency?ms=MS&key=K           the first after MS milliseconds, later ones at once
+ *   /vary-latency?ms=MS&key=K[&status=S][&later_ms=L]  the first after MS milliseconds with status S (200), later ones
+ *                                       with 200 after L (0)
  *   /count?key=K                        how many requests had that key, with this one, as a line of text
  *   /flaky/N?key=K[&status=S][&retry_after=V]  the first N get S (503) and Retry-After: V; later ones as /count
  *   /flaky-close/N?key=K[&how=rst]      the first N are closed without an answer; later ones as /count

@@ -74,8 +74,9 @@ static void slow_headers(struct script *script)
 static void vary_latency(struct script *script)
 {
     const bool is_first = script->request->seen == 1;
-    script->reply->delay_ms = is_first ? script_number(script, "ms", 1000) : 0;
-    script_answer_text(script, 200, TEXT, is_first ? "first\n" : "later\n");
+    const uint32_t later_ms = script_number(script, "later_ms", 0);
+    script->reply->delay_ms = is_first ? script_number(script, "ms", 1000) : later_ms;
+    script_answer_text(script, is_first ? script_status(script, 200) : 200, TEXT, is_first ? "first\n" : "later\n");
 }
 
 static void count(struct script *script)

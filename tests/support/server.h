@@ -28,7 +28,8 @@ bool server_start(struct server *ret_server, const char *const flags[], const ch
     __attribute__((nonnull(1))) MUST_CHECK;
 
 /* SIGTERM, then waits as long as the program's default grace period. Returns its exit code, 256 + N if signal N ended
- * it, or -1 if it had to be killed or a sanitizer has complained in its log. Safe to repeat. */
+ * it, or -1 if it had to be killed or a sanitizer has complained in its log; then the test program's exit status will
+ * be 1 whatever becomes of its tests, because cmocka forgets that a group's teardown failed. Safe to repeat. */
 int server_stop(struct server *server) NONNULL;
 /* Waits without sending anything; as above, and -1 if it still runs after the time (nothing is killed then). */
 int server_wait_exit(struct server *server, uint32_t timeout_ms) NONNULL;

@@ -1,6 +1,6 @@
-/* fake_app: what stands around a handler, for its unit tests: an exchange that keeps its answer, and a process pool
- * without processes that keeps the jobs. Included by one file of a driver; the functions take the place of those in
- * service/ and pool/. */
+/* fake_app: what stands around a handler, for its unit tests: an exchange that keeps its answer or its stream, and a
+ * process pool without processes that keeps the jobs. Included by one file of a driver; the functions take the place of
+ * those in service/ and pool/. */
 #ifndef TWINPOOL_TESTS_UNIT_FAKE_APP_H
 #define TWINPOOL_TESTS_UNIT_FAKE_APP_H
 
@@ -30,9 +30,18 @@ static struct fake_answer {
     char *body;    /* NUL-terminated; NULL for a problem */
     char *members; /* of a problem, as an object: "{…}" */
     char detail[1024];
+    bool is_final; /* of a problem: no retry helps */
+    bool is_in_segments;
     bool is_waiting;
     uint64_t deadline_ns;
 } answer;
+
+/* An answer that the test reads, as the service would when the socket takes bytes. */
+static struct fake_stream {
+    const struct stream_source *source; /* NULL: there is none, or it was released */
+    void *owner;
+    unsigned told; /* times that there is more */
+} stream;
 
 static struct fake_pool {
     struct job *jobs[FAKE_JOBS_MAX]; /* every one submitted, in order; NULL once ended */
@@ -96,12 +105,31 @@ void exchange_answer_segments(struct exchange *x, unsigned http_status, const ch
     for (size_t i = 0; i < count; i++)
         buf_append(&body, segments[i].at, segments[i].len);
     exchange_answer_buf(x, http_status, content_type, &body);
+    answer.is_in_segments = true;
     release(owner);
 }
 
-static void keep_problem(enum status status, const char *members, const char *detail, va_list args)
+void exchange_stream(struct exchange *x, unsigned http_status, const char *content_type,
+                     const struct stream_source *source, void *owner)
+{
+    (void)x;
+    answer.count++;
+    answer.http = http_status;
+    answer.content_type = content_type;
+    stream = (struct fake_stream){ .source = source, .owner = owner };
+}
+
+void exchange_stream_more(struct exchange *x)
+{
+    assert_ptr_equal(x, &exchange);
+    assert_non_null(stream.source);
+    stream.told++;
+}
+
+static void keep_problem(struct exchange *x, enum status status, const char *members, const char *detail, va_list args)
 {
     answer.count++;
+    answer.is_final = x->is_final;
     answer.status = status;
     answer.http = status_http(status);
     if (detail)
@@ -114,18 +142,16 @@ static void keep_problem(enum status status, const char *members, const char *de
 void exchange_problem(struct exchange *x, enum status status, const char *detail, ...)
 {
     va_list args;
-    (void)x;
     va_start(args, detail);
-    keep_problem(status, NULL, detail, args);
+    keep_problem(x, status, NULL, detail, args);
     va_end(args);
 }
 
 void exchange_problem_with(struct exchange *x, enum status status, const char *members, const char *detail, ...)
 {
     va_list args;
-    (void)x;
     va_start(args, detail);
-    keep_problem(status, members, detail, args);
+    keep_problem(x, status, members, detail, args);
     va_end(args);
 }
 
@@ -179,6 +205,7 @@ static int fake_setup(void **state)
 {
     (void)state;
     answer = (struct fake_answer){ 0 };
+    stream = (struct fake_stream){ 0 };
     pool = (struct fake_pool){ .accepts = FAKE_JOBS_MAX, .refusal = ST_QUEUE_FULL };
     limits = (struct handler_limits){ .version = "1.2.3",
                                       .workers = 2,
@@ -196,13 +223,13 @@ static int fake_setup(void **state)
     return 0;
 }
 
-/* However the test went: one answer, and every job given back. */
+/* However the test went: one answer, no stream left, and every job given back. */
 static int fake_teardown(void **state)
 {
     (void)state;
     free(answer.body);
     free(answer.members);
-    return answer.count == 1 && pool.held == 0 ? 0 : -1;
+    return answer.count == 1 && !stream.source && pool.held == 0 ? 0 : -1;
 }
 
 static inline void set_query(const char *name, const char *value)

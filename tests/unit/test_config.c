@@ -1,108 +1,5 @@
-/* config: every way an option can be given, and every way it can be wrong. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-#include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "base/attrs.h"
-#include "service/config.h"
-#include "service/config_table.h"
-
-enum { WORDS_MAX = 16 };
-
-struct ctx {
-    struct config config;
-    enum config_action action;
-    char *errors; /* of the last load */
-    char file[64];
-};
-
-static int set_up(void **state)
-{
-    static struct ctx ctx;
-    memset(&ctx, 0, sizeof(ctx));
-    strcpy(ctx.file, "/tmp/test_config.XXXXXX");
-    int fd = mkstemp(ctx.file);
-    if (fd < 0)
-        return -1;
-    close(fd);
-    *state = &ctx;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct ctx *ctx = *state;
-    free(ctx->errors);
-    unlink(ctx->file);
-    return 0;
-}
-
-static void write_file(const struct ctx *ctx, const char *text)
-{
-    FILE *file = fopen(ctx->file, "w");
-    assert_non_null(file);
-    fputs(text, file);
-    assert_int_equal(fclose(file), 0);
-}
-
-static bool load_words(struct ctx *ctx, int argc, char *const *argv, char *const *environment)
-{
-    size_t len;
-    free(ctx->errors);
-    ctx->errors = NULL;
-    FILE *errors = open_memstream(&ctx->errors, &len);
-    assert_non_null(errors);
-    bool is_loaded = config_load(argc, argv, environment, &ctx->config, &ctx->action, errors);
-    assert_int_equal(fclose(errors), 0);
-    assert_true(is_loaded == (len == 0)); /* a message exactly if it failed */
-    return is_loaded;
-}
-
-/* Flags and variables as text with spaces between words. */
-static bool load(struct ctx *ctx, const char *flags, const char *variables)
-{
-    char *argv[WORDS_MAX] = { NULL }, *environment[WORDS_MAX] = { NULL };
-    char name[] = "twinpool";
-    int argc = 0;
-    size_t variable_count = 0;
-    char *flag_words = strdup(flags), *variable_words = strdup(variables), *rest;
-    argv[argc++] = name;
-    for (char *word = strtok_r(flag_words, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
-        argv[argc++] = word;
-    for (char *word = strtok_r(variable_words, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
-        environment[variable_count++] = word;
-    assert_true(argc < WORDS_MAX && variable_count < WORDS_MAX);
-    bool is_loaded = load_words(ctx, argc, argv, environment);
-    free(flag_words);
-    free(variable_words);
-    return is_loaded;
-}
-
-static bool load_file(struct ctx *ctx, const char *text)
-{
-    char flags[100];
-    write_file(ctx, text);
-    snprintf(flags, sizeof(flags), "--config %s", ctx->file);
-    return load(ctx, flags, "");
-}
-
-static char *printed(const struct config *config)
-{
-    char *text;
-    size_t len;
-    FILE *out = open_memstream(&text, &len);
-    assert_non_null(out);
-    config_print(config, out);
-    assert_int_equal(fclose(out), 0);
-    return text;
-}
+/* config: every way an option can be given, and every way it can be wrong; lists are in test_config_lists.c. */
+#include "tests/unit/config_rig.h"
 
 static char *text_of(void (*print)(FILE *))
 {
@@ -145,17 +42,34 @@ static void load__nothing_given__has_the_defaults(void **state)
     assert_int_equal(config->worker_nice, 10);
     assert_int_equal(config->io_threads, 2);
     assert_string_equal(config->fetch_allow, "");
-    assert_int_equal(config->egress.allow_count, 0);
+    assert_string_equal(config->fetch_deny, "");
+    assert_string_equal(config->fetch_hosts, "");
+    assert_string_equal(config->fetch_deny_hosts, "");
+    assert_string_equal(config->fetch_ports, "");
     assert_int_equal(config->fetch_timeout_ms, 15000);
     assert_int_equal(config->fetch_timeout_max_ms, 60000);
+    assert_int_equal(config->fetch_dns_timeout_ms, 2000);
     assert_int_equal(config->fetch_connect_timeout_ms, 3000);
+    assert_int_equal(config->fetch_tls_timeout_ms, 5000);
+    assert_int_equal(config->fetch_first_byte_timeout_ms, 10000);
+    assert_int_equal(config->fetch_min_rate, 100);
     assert_int_equal(config->fetch_per_host, 100);
+    assert_int_equal(config->fetch_per_call, 0);
     assert_int_equal(config->fetch_max_urls, 10000);
-    assert_int_equal(config->fetch_inflight_max, 5000);
+    assert_int_equal(config->fetch_inflight_max, 10000);
     assert_int_equal(config->fetch_queue_max, 20000);
     assert_int_equal(config->fetch_max_body_bytes, 5 << 20);
     assert_int_equal(config->fetch_max_total_bytes, 64 << 20);
+    assert_int_equal(config->fetch_max_ratio, 100);
+    assert_int_equal(config->fetch_memory_bytes, 256 << 20);
+    assert_int_equal(config->fetch_stream_bytes, 1 << 20);
     assert_int_equal(config->fetch_max_redirects, 5);
+    assert_int_equal(config->fetch_retries, 2);
+    assert_int_equal(config->fetch_breaker_failures, 0);
+    assert_int_equal(config->fetch_breaker_open_ms, 10000);
+    assert_string_equal(config->fetch_breaker_on, "dns,connect,tls,timeout,closed");
+    assert_string_equal(config->fetch_dns_servers, "");
+    assert_string_equal(config->fetch_ca_file, "");
     assert_int_equal(config->log_format, LOG_TEXT);
     assert_int_equal(config->log_level, LOG_INFO);
 }
@@ -186,16 +100,6 @@ static void load__sizes_with_suffix__are_multiplied(void **state)
     assert_int_equal(ctx->config.max_result_bytes, 2 << 20);
     assert_int_equal(ctx->config.queue_max_bytes, 1 << 30);
     assert_int_equal(ctx->config.fetch_max_body_bytes, 77);
-}
-
-static void load__fetch_allow__is_kept_and_parsed(void **state)
-{
-    struct ctx *ctx = *state;
-    assert_true(load(ctx, "--fetch-allow 127.0.0.0/8,::1/128", ""));
-    assert_string_equal(ctx->config.fetch_allow, "127.0.0.0/8,::1/128");
-    assert_int_equal(ctx->config.egress.allow_count, 2);
-    assert_true(load(ctx, "--fetch-allow=", "TWINPOOL_FETCH_ALLOW=10.0.0.0/8"));
-    assert_int_equal(ctx->config.egress.allow_count, 0);
 }
 
 /* Each option with a range: both ends are taken and what lies beyond is refused, by flag, variable and key. */
@@ -321,7 +225,19 @@ static void load__two_options_that_contradict__are_both_named(void **state)
         strstr(ctx->errors, "--compute-timeout-ms 400000 is above --compute-timeout-max-ms 300000 (its default)"));
     assert_false(load(ctx, "--fetch-timeout-ms 3000 --fetch-timeout-max-ms 2000", ""));
     assert_non_null(strstr(ctx->errors, "--fetch-timeout-ms 3000 is above --fetch-timeout-max-ms 2000: lower"));
+    static const char *const others[] = { "dns", "connect", "tls", "first-byte" };
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        char flags[100], expected[100];
+        snprintf(flags, sizeof flags, "--fetch-%s-timeout-ms 2001 --fetch-timeout-max-ms 2000", others[i]);
+        snprintf(expected, sizeof expected, "--fetch-%s-timeout-ms 2001 is above --fetch-timeout-max-ms 2000: lower",
+                 others[i]);
+        assert_false(load(ctx, flags, ""));
+        assert_non_null(strstr(ctx->errors, expected));
+    }
     assert_false(load(ctx, "--fetch-max-body-bytes 65m", ""));
+    assert_false(load(ctx, "--fetch-max-body-bytes 3m --fetch-memory-bytes 2m", ""));
+    assert_false(load(ctx, "--fetch-per-call 11 --fetch-inflight-max 10", ""));
+    assert_non_null(strstr(ctx->errors, "--fetch-per-call 11 is above --fetch-inflight-max 10: lower"));
     assert_false(load(ctx, "--fetch-max-urls 20001", ""));
     assert_false(load(ctx, "--max-url-bytes 20000", ""));
 }
@@ -329,10 +245,17 @@ static void load__two_options_that_contradict__are_both_named(void **state)
 static void load__limit_below_a_default__the_default_comes_down(void **state)
 {
     struct ctx *ctx = *state;
-    assert_true(load(ctx, "--fetch-timeout-max-ms 2000 --compute-timeout-max-ms 500", ""));
-    assert_int_equal(ctx->config.fetch_timeout_ms, 2000);
-    assert_int_equal(ctx->config.fetch_connect_timeout_ms, 2000);
+    assert_true(load(ctx, "--fetch-timeout-max-ms 1000 --compute-timeout-max-ms 500 --fetch-memory-bytes 2m", ""));
+    assert_int_equal(ctx->config.fetch_timeout_ms, 1000);
+    assert_int_equal(ctx->config.fetch_dns_timeout_ms, 1000);
+    assert_int_equal(ctx->config.fetch_connect_timeout_ms, 1000);
+    assert_int_equal(ctx->config.fetch_tls_timeout_ms, 1000);
+    assert_int_equal(ctx->config.fetch_first_byte_timeout_ms, 1000);
+    assert_int_equal(ctx->config.fetch_max_body_bytes, 2 << 20);
     assert_int_equal(ctx->config.compute_timeout_ms, 500);
+    assert_true(load(ctx, "--fetch-memory-bytes 1m --fetch-queue-max 7", ""));
+    assert_int_equal(ctx->config.fetch_max_body_bytes, 1 << 20);
+    assert_int_equal(ctx->config.fetch_max_urls, 7);
 }
 
 /* ---- the file */
@@ -344,7 +267,7 @@ static void file__comments_section_and_lists__are_read(void **state)
                                "fetch-allow = 10.0.0.0/8,\n    fd00::/8\n  192.168.0.0/16\nlog-level: debug"));
     assert_int_equal(ctx->config.workers, 3);
     assert_string_equal(ctx->config.fetch_allow, "10.0.0.0/8,fd00::/8,192.168.0.0/16");
-    assert_int_equal(ctx->config.egress.allow_count, 3);
+    assert_int_equal(ctx->config.egress.allow.count, 3);
     assert_int_equal(ctx->config.log_level, LOG_DEBUG);
 }
 
@@ -399,7 +322,7 @@ static void print__loaded_again__gives_the_same(void **state)
     assert_string_equal(ctx->config.listen, "[::1]:9");
     assert_int_equal(ctx->config.workers, 7);
     assert_int_equal(ctx->config.max_body_bytes, 3 << 20);
-    assert_int_equal(ctx->config.egress.allow_count, 3);
+    assert_int_equal(ctx->config.egress.allow.count, 3);
     assert_int_equal(ctx->config.log_format, LOG_JSON);
     assert_int_equal(ctx->config.log_level, LOG_ERROR);
     assert_int_equal(ctx->config.worker_nice, 0);
@@ -454,15 +377,12 @@ static void help_and_docs__name_every_option(void **state)
     free(docs);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(load__nothing_given__has_the_defaults),
         TEST(load__flag_variable_and_file__flag_then_variable_then_file_wins),
         TEST(load__sizes_with_suffix__are_multiplied),
-        TEST(load__fetch_allow__is_kept_and_parsed),
         TEST(load__each_number_at_its_ends__in_range_only),
         TEST(load__refused__leaves_the_outputs_alone),
         TEST(load__mistakes__each_is_named_with_its_place),

@@ -1,87 +1,8 @@
-/* Tests of handlers/fetch.c, fetch_request.c and fetch_options.c: what becomes of a request, and of a call's results.
- */
-#include "tests/unit/fake_app.h"
+/* Tests of handlers/fetch.c and fetch_request.c: what becomes of a request, and of a call's results when they are sent
+ * at once. The members are test_fetch_options.c's, streams test_fetch_stream.c's. */
+#include "tests/unit/fake_io_pool.h"
 
-#include "pool/fetch_render.h"
-#include "pool/io_pool.h"
-
-/* ---- an I/O pool without threads */
-
-static struct fetch_call *submitted;
-static enum status submit_status, cancelled_by;
-
-enum status io_pool_submit(struct io_pool *to, struct fetch_call *call)
-{
-    (void)to;
-    if (submit_status != ST_OK)
-        return submit_status;
-    submitted = call;
-    call->started_ns = clock_now_ns();
-    return ST_OK;
-}
-
-void io_pool_cancel(struct io_pool *from, struct fetch_call *call, enum status why)
-{
-    (void)from;
-    (void)call;
-    cancelled_by = why;
-}
-
-void fetch_call_clear(struct fetch_call *call)
-{
-    for (size_t i = 0; i < call->count; i++)
-        free(call->items[i].json);
-}
-
-static int setup(void **state)
-{
-    fake_setup(state);
-    submitted = NULL;
-    submit_status = cancelled_by = ST_OK;
-    app.io_pool = (struct io_pool *)&pool; /* only passed through */
-    limits.fetch_timeout_ms = 15000;
-    limits.fetch_timeout_max_ms = 60000;
-    limits.fetch_max_urls = 5;
-    limits.fetch_inflight_max = 100;
-    limits.fetch_max_body_bytes = 1000;
-    limits.fetch_max_redirects = 5;
-    return 0;
-}
-
-static void post(const char *body)
-{
-    set_post(MEDIA_JSON, body);
-    endpoint_fetch.handle(&exchange);
-}
-
-/* The first item of the call that was submitted. */
-static const struct fetch_item *item(void)
-{
-    if (!submitted)
-        fail_msg("refused: %s %s", answer.detail, answer.members ? answer.members : "");
-    assert_true(answer.is_waiting);
-    return &submitted->items[0];
-}
-
-static void end_ok(size_t index, const char *json)
-{
-    submitted->items[index].status = ST_OK;
-    submitted->items[index].json = strdup(json);
-    submitted->items[index].json_len = strlen(json);
-}
-
-static void end_failed(size_t index)
-{
-    fetch_item_fail(&submitted->items[index], ST_TIMEOUT, "connect", "after 150 ms");
-    fetch_render_failure(&submitted->items[index], index);
-}
-
-static void end_all(void)
-{
-    for (size_t i = 0; i < submitted->count; i++)
-        end_ok(i, "{}");
-    submitted->on_done(submitted);
-}
+#define TRACEPARENT "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 /* ---- what is asked for */
 
@@ -100,27 +21,6 @@ static void get__url_only__the_defaults(void **state)
     assert_int_equal(submitted->loop, 3);
     end_all();
     assert_string_equal(answer.body, "{}");
-}
-
-static void get__options__taken(void **state)
-{
-    (void)state;
-    set_query("timeout_ms", "60000");
-    set_query("max_body_bytes", "0");
-    set_query("url", "http://h/");
-    set_query("max_redirects", "0");
-    endpoint_fetch.handle(&exchange);
-    assert_int_equal(item()->timeout_ms, 60000);
-    assert_int_equal(item()->max_body_bytes, 0);
-    assert_int_equal(item()->max_redirects, 0);
-    end_all();
-}
-
-static void expect_refused(const char *part_of_members)
-{
-    assert_null(submitted);
-    assert_string_equal(status_code(answer.status), "invalid_args");
-    expect_contains(answer.members, part_of_members);
 }
 
 static void get__no_url__named(void **state)
@@ -149,52 +49,6 @@ static void get__unknown_parameter__advice(void **state)
     expect_contains(answer.members, "percent-encode");
 }
 
-static void get__numbers_out_of_range__each_named(void **state)
-{
-    (void)state;
-    set_query("url", "http://h/");
-    set_query("timeout_ms", "0");
-    set_query("max_body_bytes", "1001");
-    set_query("max_redirects", "-1");
-    endpoint_fetch.handle(&exchange);
-    expect_refused(
-        "\"parameter\":\"timeout_ms\",\"detail\":\"must be an integer from 1 to 60000 (--fetch-timeout-max-ms)\"");
-    expect_contains(answer.members, "from 0 to 1000 (--fetch-max-body-bytes)");
-    expect_contains(answer.members, "from 0 to 5 (--fetch-max-redirects)");
-}
-
-static void post__everything__taken(void **state)
-{
-    (void)state;
-    post("{\"url\":\"http://h/"
-         "\",\"method\":\"POST\",\"headers\":{\"X-A\":\"1\",\"X-B\":\"\"},\"body\":\"\\u00e4\",\"timeout_ms\":5,"
-         "\"max_body_bytes\":1e2,\"max_redirects\":1.0,\"concurrency\":7}");
-    assert_int_equal(item()->method, FETCH_POST);
-    assert_string_equal(item()->headers[0], "X-A: 1");
-    assert_string_equal(item()->headers[1], "X-B;");
-    assert_null(item()->headers[2]);
-    assert_int_equal(item()->body_len, 2);
-    assert_memory_equal(item()->body, "\xc3\xa4", 2);
-    assert_int_equal(item()->timeout_ms, 5);
-    assert_int_equal(item()->max_body_bytes, 100);
-    assert_int_equal(item()->max_redirects, 1);
-    assert_int_equal(submitted->concurrency, 7);
-    end_all();
-}
-
-static void post__base64_body__decoded(void **state)
-{
-    (void)state;
-    post("{\"urls\":[{\"url\":\"a\",\"body_base64\":\"AP8=\"},{\"url\":\"b\",\"body_base64\":\"AP8B\"},{\"url\":\"c\","
-         "\"body_base64\":\"/w==\"},"
-         "{\"url\":\"d\",\"body_base64\":\"\"}],\"method\":\"PUT\"}");
-    static const unsigned lengths[] = { 2, 3, 1, 0 };
-    for (size_t i = 0; i < ARRAY_LEN(lengths); i++)
-        assert_int_equal(item()[i].body_len, lengths[i]);
-    assert_memory_equal(item()[1].body, "\x00\xff\x01", 3);
-    end_all();
-}
-
 static void post__list__defaults_and_own_options(void **state)
 {
     (void)state;
@@ -213,127 +67,90 @@ static void post__list__defaults_and_own_options(void **state)
     end_all();
 }
 
-/* ---- what is refused */
-
-static void post__bad_values__named_by_pointer(void **state)
+/* The same table holds for a list of two and for one URL. */
+static void post__require__how_many_must_succeed(void **state)
 {
-    (void)state;
     static const struct {
-        const char *body, *part;
+        const char *body;
+        size_t required;  /* SIZE_MAX: refused, */
+        const char *part; /* with this */
     } cases[] = {
-        { "{}", "either url or urls" },
-        { "{\"url\":\"a\",\"urls\":[\"b\"]}", "either url or urls" },
-        { "{\"url\":1}", "{\"pointer\":\"/url\",\"detail\":\"must be a string\"}" },
-        { "{\"urls\":\"a\"}", "\"pointer\":\"/urls\"" },
-        { "{\"urls\":[]}", "at least one" },
-        { "{\"urls\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\"]}", "has 6 URLs, at most 5 are accepted (--fetch-max-urls)" },
-        { "{\"urls\":[\"a\",1]}", "{\"pointer\":\"/urls/1\"" },
-        { "{\"urls\":[{}]}", "{\"pointer\":\"/urls/0/url\"" },
-        { "{\"urls\":[{\"url\":null}]}", "{\"pointer\":\"/urls/0/url\"" },
-        { "{\"urls\":[{\"url\":\"a\",\"uRl\":\"b\"}]}", "{\"pointer\":\"/urls/0/uRl\"" },
-        { "{\"url\":\"a\",\"x~/y\":1}", "{\"pointer\":\"/x~0~1y\",\"detail\":\"is not a member" },
-        { "{\"url\":\"a\",\"timeout_ms\":1.5}", "{\"pointer\":\"/timeout_ms\"" },
-        { "{\"url\":\"a\",\"timeout_ms\":60001}", "--fetch-timeout-max-ms" },
-        { "{\"url\":\"a\",\"timeout_ms\":1e999}", "{\"pointer\":\"/timeout_ms\"" },
-        { "{\"url\":\"a\",\"timeout_ms\":\"5\"}", "{\"pointer\":\"/timeout_ms\"" },
-        { "{\"url\":\"a\",\"max_body_bytes\":-1}", "{\"pointer\":\"/max_body_bytes\"" },
-        { "{\"url\":\"a\",\"concurrency\":0}", "{\"pointer\":\"/concurrency\"" },
-        { "{\"url\":\"a\",\"concurrency\":101}", "--fetch-inflight-max" },
-        { "{\"url\":\"a\",\"method\":\"get\"}", "{\"pointer\":\"/method\"" },
-        { "{\"url\":\"a\",\"method\":\"CONNECT\"}", "{\"pointer\":\"/method\"" },
-        { "{\"url\":\"a\",\"method\":null}", "{\"pointer\":\"/method\"" },
-        { "{\"url\":\"a\",\"body\":\"x\"}", "a GET request has no body" },
-        { "{\"url\":\"a\",\"method\":\"POST\",\"body\":{}}", "{\"pointer\":\"/body\"" },
-        { "{\"url\":\"a\",\"method\":\"POST\",\"body\":\"x\",\"body_base64\":\"AA==\"}", "exclude each other" },
-        { "{\"url\":\"a\",\"method\":\"POST\",\"body_base64\":\"AA=\"}", "{\"pointer\":\"/body_base64\"" },
-        { "{\"url\":\"a\",\"method\":\"POST\",\"body_base64\":\"A A=\"}", "{\"pointer\":\"/body_base64\"" },
-        { "{\"url\":\"a\",\"method\":\"POST\",\"body_base64\":\"A===\"}", "{\"pointer\":\"/body_base64\"" },
-        { "{\"url\":\"a\",\"method\":\"POST\",\"body_base64\":7}", "{\"pointer\":\"/body_base64\"" },
-        { "{\"url\":\"a\",\"headers\":[]}", "{\"pointer\":\"/headers\"" },
-        { "{\"urls\":[{\"url\":\"a\",\"headers\":{\"A\":1}}]}", "{\"pointer\":\"/urls/0/headers/A\"" },
+        { "{\"urls\":[\"a\",\"b\"]}", 0, NULL },
+        { "{\"urls\":[\"a\",\"b\"],\"require\":\"all\"}", 2, NULL },
+        { "{\"require\":\"any\",\"urls\":[\"a\",\"b\"]}", 1, NULL },
+        { "{\"require\":2,\"urls\":[\"a\",\"b\"]}", 2, NULL },
+        { "{\"require\":1.0,\"urls\":[\"a\",\"b\"]}", 1, NULL },
+        { "{\"urls\":[\"a\"],\"require\":\"any\"}", 1, NULL },
+        { "{\"urls\":[\"a\",\"b\"],\"require\":0}", SIZE_MAX, "must be an integer from 1 to 2" },
+        { "{\"urls\":[\"a\",\"b\"],\"require\":3}", SIZE_MAX, "must be an integer from 1 to 2" },
+        { "{\"urls\":[\"a\",\"b\"],\"require\":1.5}", SIZE_MAX, "must be an integer from 1 to 2" },
+        { "{\"urls\":[\"a\"],\"require\":2}", SIZE_MAX, "must be an integer from 1 to 1" },
+        { "{\"url\":\"a\",\"require\":\"all\"}", SIZE_MAX, "goes with urls" },
+        { "{\"urls\":[\"a\"],\"require\":\"ALL\"}", SIZE_MAX, "\\\"all\\\", \\\"any\\\" or a number of URLs" },
+        { "{\"urls\":[\"a\"],\"require\":true}", SIZE_MAX, "or a number of URLs" },
+        { "{\"urls\":[\"a\"],\"require\":null}", SIZE_MAX, "or a number of URLs" },
+        { "{\"urls\":[],\"require\":1}", SIZE_MAX, "at least one URL" },
+        { "{\"urls\":[{\"url\":\"a\",\"require\":1}]}", SIZE_MAX,
+          "{\"pointer\":\"/urls/0/require\",\"detail\":\"is not a member" },
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        fake_teardown(state);
-        setup(state);
+        if (i > 0)
+            start_over(state);
         post(cases[i].body);
-        if (submitted)
-            fail_msg("accepted: %s", cases[i].body);
-        expect_refused(cases[i].part);
+        if (cases[i].required == SIZE_MAX) {
+            expect_refused(cases[i].part);
+            continue;
+        }
+        item();
+        if (submitted->required != cases[i].required)
+            fail_msg("%s: %zu required", cases[i].body, submitted->required);
+        end_all();
     }
 }
 
-static void post__headers_that_are_not_the_callers__refused(void **state)
+static void post__require_out_of_range__named_by_pointer(void **state)
 {
     (void)state;
-    static const char *const bad[] = {
-        "\"Host\":\"x\"",
-        "\"content-length\":\"1\"",
-        "\"Transfer-Encoding\":\"chunked\"",
-        "\"Connection\":\"x\"",
-        "\"Keep-Alive\":\"x\"",
-        "\"TE\":\"x\"",
-        "\"Trailer\":\"x\"",
-        "\"Upgrade\":\"x\"",
-        "\"Proxy-Authorization\":\"x\"",
-        "\"PROXY-X\":\"x\"",
-        "\"Expect\":\"x\"",
-        "\"Accept-Encoding\":\"x\"",
-        "\"\":\"x\"",
-        "\"a b\":\"x\"",
-        "\"a:b\":\"x\"",
-        "\"a\\r\\nb\":\"x\"",
-        "\"\\u00e4\":\"x\"",
-        "\"A\":\"a\\r\\nB: c\"",
-        "\"A\":\"a\\nb\"",
-        "\"A\":\"\\u0007\"",
-        "\"A\":\"\\u007f\"",
-        "\"A\":\"\\u00e4\"",
-        "\"A\":null",
+    post("{\"urls\":[\"a\",{\"url\":\"b\"}],\"require\":9}");
+    expect_refused("{\"pointer\":\"/require\",");
+}
+
+static void post__forward_traceparent__sent_along_if_wanted_and_there(void **state)
+{
+    static const struct {
+        const char *member, *traceparent;
+        bool is_sent;
+    } cases[] = {
+        { "", TRACEPARENT, false },
+        { ",\"forward_traceparent\":false", TRACEPARENT, false },
+        { ",\"forward_traceparent\":true", NULL, false },
+        { ",\"forward_traceparent\":true", TRACEPARENT, true },
     };
-    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        char body[200];
-        fake_teardown(state);
-        setup(state);
-        snprintf(body, sizeof body, "{\"url\":\"a\",\"headers\":{%s}}", bad[i]);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char body[100];
+        if (i > 0)
+            start_over(state);
+        exchange.traceparent = cases[i].traceparent;
+        snprintf(body, sizeof body, "{\"url\":\"a\"%s}", cases[i].member);
         post(body);
-        if (submitted)
-            fail_msg("accepted: %s", body);
-        expect_refused("\"pointer\":\"/headers/");
+        item();
+        if (cases[i].is_sent)
+            assert_string_equal(submitted->traceparent, "traceparent: " TRACEPARENT);
+        else
+            assert_null(submitted->traceparent);
+        end_all();
     }
 }
 
-static void post__too_many_or_too_long_headers__refused(void **state)
-{
-    static const char start[] = "{\"url\":\"a\",\"headers\":{\"H\":\"";
-    char *body = malloc(20000);
-    strcpy(body, start);
-    memset(body + strlen(body), 'x', 8192);
-    strcpy(body + sizeof start - 1 + 8192, "\"}}");
-    post(body);
-    expect_refused("longer than 8192 bytes");
-    fake_teardown(state);
-    setup(state);
-    strcpy(body, "{\"url\":\"a\",\"headers\":{");
-    for (int i = 0; i <= 64; i++)
-        sprintf(body + strlen(body), "%s\"h%d\":\"\"", i ? "," : "", i);
-    strcat(body, "}}");
-    post(body);
-    expect_refused("at most 64");
-    free(body);
-}
-
-static void post__many_faults__first_twenty_listed(void **state)
+static void post__forward_traceparent_no_switch__refused(void **state)
 {
     (void)state;
-    char body[2000] = "{\"url\":\"a\"";
-    for (int i = 0; i < 50; i++)
-        sprintf(body + strlen(body), ",\"m%d\":1", i);
-    strcat(body, "}");
-    post(body);
-    expect_refused("\"/m19\"");
-    assert_null(strstr(answer.members, "\"/m20\""));
-    expect_contains(answer.detail, "/m0");
+    exchange.traceparent = TRACEPARENT;
+    post("{\"url\":\"a\",\"forward_traceparent\":1}");
+    expect_refused("{\"pointer\":\"/forward_traceparent\",\"detail\":\"must be true or false\"}");
 }
+
+/* ---- what is refused */
 
 static void post__no_json__400(void **state)
 {
@@ -346,8 +163,8 @@ static void post__no_object__400(void **state)
 {
     static const char *const bodies[] = { "[]", "null", "1", "\"http://h/\"" };
     for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
-        fake_teardown(state);
-        setup(state);
+        if (i > 0)
+            start_over(state);
         post(bodies[i]);
         expect_problem(ST_INVALID_JSON, "must be a JSON object");
     }
@@ -399,43 +216,133 @@ static void post__queue_full__503_names_the_option(void **state)
     expect_problem(ST_QUEUE_FULL, "--fetch-queue-max");
 }
 
+static void request__sent_by_a_twinpool__loop_detected(void **state)
+{
+    exchange.is_fetch = true;
+    set_query("url", "http://h/");
+    endpoint_fetch.handle(&exchange);
+    expect_problem(ST_LOOP_DETECTED, "CDN-Loop");
+    start_over(state);
+    exchange.is_fetch = true;
+    set_query("explain", "1");
+    post("{\"url\":\"a\"}");
+    expect_problem(ST_LOOP_DETECTED, "CDN-Loop");
+    assert_int_equal(answer.http, 508);
+    assert_int_equal(calls_accepted, 0);
+}
+
 /* ---- what is answered */
 
 static void done__list__results_in_order_and_counts(void **state)
 {
     (void)state;
     post("{\"urls\":[\"a\",\"b\",\"c\"]}");
-    end_ok(0, "{\"index\":0}");
-    end_failed(1);
+    set_ok(0, "{\"index\":0}");
+    set_failed(1, ST_CONNECT_TIMEOUT, true);
     submitted->items[2].status = ST_NO_MEMORY; /* not even its error could be written */
     item();
-    submitted->on_done(submitted);
+    tell_done();
     assert_int_equal(answer.http, 200);
+    assert_string_equal(answer.content_type, JSON_TYPE);
     expect_contains(answer.body,
-                    "{\"results\":[{\"index\":0},{\"index\":1,\"url\":\"b\",\"error\":{\"code\":\"timeout\"");
+                    "{\"results\":[{\"index\":0},{\"index\":1,\"url\":\"b\",\"error\":{\"code\":\"connect_timeout\"");
+    expect_contains(answer.body, ",\"attempts\":3,\"elapsed_ms\":");
     expect_contains(answer.body, "{\"error\":{\"code\":\"out_of_memory\"");
     expect_contains(answer.body, "],\"ok\":1,\"failed\":2,\"elapsed_ms\":");
 }
 
-static void done__one_url_failed__problem_with_its_status(void **state)
+static void done__list_with_require__quorum_by_http_status(void **state)
+{
+    static const struct {
+        unsigned http_status;
+        const char *quorum;
+    } cases[] = {
+        { 399, "\"ok\":2,\"failed\":1,\"quorum\":{\"required\":2,\"succeeded\":2,\"met\":true},\"elapsed_ms\":" },
+        { 400, "\"ok\":2,\"failed\":1,\"quorum\":{\"required\":2,\"succeeded\":1,\"met\":false},\"elapsed_ms\":" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        if (i > 0)
+            start_over(state);
+        post("{\"urls\":[\"a\",\"b\",\"c\"],\"require\":2}");
+        set_ok(0, "{}");
+        set_ok(1, "{}");
+        submitted->items[1].http_status = cases[i].http_status;
+        set_failed(2, ST_CANCELLED, true);
+        tell_done();
+        expect_contains(answer.body, cases[i].quorum);
+    }
+}
+
+static void done__one_url__its_result_itself(void **state)
 {
     (void)state;
-    post("{\"url\":\"http://h/\\\"\"}");
-    end_failed(0);
-    submitted->on_done(submitted);
-    expect_problem(ST_TIMEOUT, "after 150 ms");
-    assert_string_equal(answer.members, "{\"phase\":\"connect\",\"url\":\"http://h/\\\"\"}");
+    post("{\"url\":\"a\"}");
+    set_ok(0, "{\"index\":0,\"status\":500}");
+    tell_done();
+    assert_int_equal(answer.http, 200);
+    assert_string_equal(answer.body, "{\"index\":0,\"status\":500}");
+}
+
+/* A small one is the service's from now on; a large one is the pool's until it was sent, and counted as long. */
+static void done__one_url_large_result__given_back_when_sent(void **state)
+{
+    static const size_t lengths[] = { 64 * 1024, 64 * 1024 + 1 };
+    for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
+        char *json = malloc(lengths[i] + 1);
+        if (i > 0)
+            start_over(state);
+        memset(json, ' ', lengths[i]);
+        memcpy(json, "{}", 2);
+        json[lengths[i]] = '\0';
+        post("{\"url\":\"a\"}");
+        set_ok(0, json);
+        tell_done();
+        assert_string_equal(answer.body, json);
+        assert_int_equal(answer.is_in_segments, lengths[i] > 64 * 1024);
+        free(json);
+    }
+}
+
+static void done__one_url_failed__problem_with_what_is_known(void **state)
+{
+    static const struct {
+        enum status status;
+        bool is_retriable;
+    } cases[] = { { ST_CONNECT_TIMEOUT, true }, { ST_CONNECT_FAILED, false }, { ST_BAD_URL, false } };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        if (i > 0)
+            start_over(state);
+        post("{\"url\":\"http://h/\\\"\"}");
+        set_failed(0, cases[i].status, cases[i].is_retriable);
+        tell_done();
+        expect_problem(cases[i].status, "after 150 ms");
+        assert_int_equal(answer.is_final, !cases[i].is_retriable);
+        expect_contains(
+            answer.members,
+            "{\"phase\":\"connect\",\"url\":\"http://h/\\\"\",\"attempts\":3,\"elapsed_ms\":0.000,\"timing_ms\":"
+            "{\"queue\":0.000,\"host_queue\":0.000,\"dns\":0.000,\"connect\":0.000,");
+    }
+}
+
+static void done__one_url_failed_without_memory__still_a_problem(void **state)
+{
+    (void)state;
+    post("{\"url\":\"a\"}");
+    submitted->items[0].status = ST_NO_MEMORY;
+    submitted->items[0].phase = "body";
+    submitted->items[0].is_retriable = true;
+    tell_done();
+    expect_problem(ST_NO_MEMORY, status_title(ST_NO_MEMORY));
+    assert_string_equal(answer.members, "{\"phase\":\"body\",\"url\":\"a\"}");
 }
 
 static void wait__deadline__the_requests_or_the_longest(void **state)
 {
-    (void)state;
     exchange.timeout_ms = 700;
     post("{\"url\":\"a\"}");
     assert_int_equal(answer.deadline_ns, 5 * NS_PER_SEC + 700 * NS_PER_MS);
     end_all();
-    fake_teardown(state);
-    setup(state);
+    start_over(state);
     post("{\"url\":\"a\"}");
     assert_true(answer.deadline_ns > 5 * NS_PER_SEC + 60000 * NS_PER_MS);
     end_all();
@@ -451,24 +358,18 @@ static void give_up__any_reason__call_cancelled_then_answered(void **state)
     end_all();
 }
 
-#define fetch_test(f) cmocka_unit_test_setup_teardown(f, setup, fake_teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         fetch_test(get__url_only__the_defaults),
-        fetch_test(get__options__taken),
         fetch_test(get__no_url__named),
         fetch_test(get__two_urls__refused),
         fetch_test(get__unknown_parameter__advice),
-        fetch_test(get__numbers_out_of_range__each_named),
-        fetch_test(post__everything__taken),
-        fetch_test(post__base64_body__decoded),
         fetch_test(post__list__defaults_and_own_options),
-        fetch_test(post__bad_values__named_by_pointer),
-        fetch_test(post__headers_that_are_not_the_callers__refused),
-        fetch_test(post__too_many_or_too_long_headers__refused),
-        fetch_test(post__many_faults__first_twenty_listed),
+        fetch_test(post__require__how_many_must_succeed),
+        fetch_test(post__require_out_of_range__named_by_pointer),
+        fetch_test(post__forward_traceparent__sent_along_if_wanted_and_there),
+        fetch_test(post__forward_traceparent_no_switch__refused),
         fetch_test(post__no_json__400),
         fetch_test(post__no_object__400),
         fetch_test(post__url_with_nul__400),
@@ -477,8 +378,13 @@ int main(void)
         fetch_test(post__text__415),
         fetch_test(post__query_parameters__refused),
         fetch_test(post__queue_full__503_names_the_option),
+        fetch_test(request__sent_by_a_twinpool__loop_detected),
         fetch_test(done__list__results_in_order_and_counts),
-        fetch_test(done__one_url_failed__problem_with_its_status),
+        fetch_test(done__list_with_require__quorum_by_http_status),
+        fetch_test(done__one_url__its_result_itself),
+        fetch_test(done__one_url_large_result__given_back_when_sent),
+        fetch_test(done__one_url_failed__problem_with_what_is_known),
+        fetch_test(done__one_url_failed_without_memory__still_a_problem),
         fetch_test(wait__deadline__the_requests_or_the_longest),
         fetch_test(give_up__any_reason__call_cancelled_then_answered),
     };

@@ -1,6 +1,8 @@
 /* Tests of pool/io_pool.c and io_thread.c: who is fetched when, limits, cancelling. */
 #include "tests/unit/fetch_rig.h"
 
+enum { MANY_URLS = 1000, CANCEL_ROUNDS = 40 };
+
 /* ---- calls */
 
 static void submit__one_url__its_answer(void **state)
@@ -33,11 +35,8 @@ static void submit__many_urls__each_its_own_result_in_its_place(void **state)
     (void)state;
     start_pool(&(struct io_pool_config){ 0 });
     struct call *c = new_call();
-    for (unsigned i = 0; i < 300; i++) {
-        char url[32];
-        snprintf(url, sizeof url, "@/bytes/%u", i);
-        add_url(c, url);
-    }
+    for (unsigned i = 0; i < 300; i++)
+        add_urlf(c, "@/bytes/%u", i);
     run(c);
     for (unsigned i = 0; i < 300; i++) {
         expect_number(&c->items[i], "index", i);
@@ -53,9 +52,7 @@ static void submit__again_to_the_same_host__connection_reused(void **state)
         struct call *c = new_call();
         struct fetch_item *item = add_url(c, "@/small");
         run(c);
-        cJSON *json = json_of(item);
-        assert_int_equal(cJSON_IsTrue(json_at(json, "reused")), i > 0);
-        cJSON_Delete(json);
+        assert_int_equal(is_true_at(item, "reused"), i > 0);
     }
     assert_int_equal(stats().connections_opened, 1);
     assert_int_equal(stats().connections_reused, 19);
@@ -69,7 +66,7 @@ static void submit__origin_closes_after_each_answer__next_ones_still_served(void
         struct call *c = new_call();
         struct fetch_item *item = add_url(c, i % 2 ? "@/small" : "@/no-keepalive");
         run(c);
-        assert_int_equal(item->status, ST_OK);
+        expect_status(item, ST_OK);
     }
 }
 
@@ -80,14 +77,11 @@ static void submit__kept_connections_of_a_stopped_origin__next_one_connects_anew
     for (unsigned i = 0; i < 3; i++) {
         struct origin *other = origin_start("127.0.0.1", 0);
         assert_non_null(other);
-        char url[64];
-        snprintf(url, sizeof url, "http://127.0.0.1:%u/small", origin_port(other));
         struct call *c = new_call();
         for (unsigned n = 0; n < 5; n++)
-            add_url(c, url);
+            add_urlf(c, "http://127.0.0.1:%u/small", origin_port(other));
         run(c);
-        for (unsigned n = 0; n < 5; n++)
-            assert_int_equal(c->items[n].status, ST_OK);
+        expect_all(c, ST_OK);
         origin_stop(other);
         turn_loop(0);
     }
@@ -99,12 +93,39 @@ static void submit__one_stalls__others_are_not_held_up(void **state)
     start_pool(&(struct io_pool_config){ .threads = 1 });
     struct call *slow = new_call(), *fast = new_call();
     add_url(slow, "@/stall")->timeout_ms = 3000;
-    assert_int_equal(io_pool_submit(pool, &slow->call), ST_OK);
+    submit(slow);
     add_url(fast, "@/small");
     run(fast);
     assert_int_equal(slow->times_done, 0);
-    io_pool_cancel(pool, &slow->call, ST_CANCELLED);
-    wait_done(slow);
+    cancel(slow);
+}
+
+static void submit__on_item__told_of_each_once_and_then_done(void **state)
+{
+    (void)state;
+    start_pool(&(struct io_pool_config){ .threads = 4 });
+    struct call *c = new_call();
+    bool is_told[200] = { false };
+    for (unsigned i = 0; i < 200; i++)
+        add_url(c, i % 10 == 0 ? "http://h h/" : "@/small");
+    c->call.on_item = on_item;
+    run(c);
+    assert_int_equal(c->told_count, 200);
+    for (size_t i = 0; i < 200; i++) {
+        size_t index = (size_t)(c->told[i] - c->items);
+        assert_false(is_told[index]);
+        is_told[index] = true;
+        expect_status(c->told[i], index % 10 == 0 ? ST_BAD_URL : ST_OK);
+        io_pool_free_result(pool, &c->call, c->told[i]);
+    }
+    assert_int_equal(stats().memory_taken, 0);
+}
+
+static void create__servers_that_cannot_be__invalid_args(void **state)
+{
+    (void)state;
+    assert_int_equal(create_pool(&(struct io_pool_config){ .dns_servers = "nonsense" }), ST_DNS_FAILED);
+    assert_null(pool);
 }
 
 /* ---- limits on how many at once */
@@ -115,8 +136,7 @@ static unsigned peak_of(struct call *c, unsigned urls)
     for (unsigned i = 0; i < urls; i++)
         add_url(c, "@/delay/30");
     run(c);
-    for (unsigned i = 0; i < urls; i++)
-        assert_int_equal(c->items[i].status, ST_OK);
+    expect_all(c, ST_OK);
     return origin_get_counts(origin).in_flight_peak;
 }
 
@@ -150,17 +170,14 @@ static void limits__host_is_full__other_hosts_go_on(void **state)
     assert_non_null(other);
     start_pool(&(struct io_pool_config){ .per_host_max = 1 });
     struct call *slow = new_call(), *fast = new_call();
-    char url[64];
-    snprintf(url, sizeof url, "http://127.0.0.1:%u/small", origin_port(other));
     for (unsigned i = 0; i < 10; i++)
         add_url(slow, "@/stall");
-    add_url(fast, url);
-    assert_int_equal(io_pool_submit(pool, &slow->call), ST_OK);
+    add_urlf(fast, "http://127.0.0.1:%u/small", origin_port(other));
+    submit(slow);
     run(fast);
-    assert_int_equal(fast->items[0].status, ST_OK);
+    expect_status(&fast->items[0], ST_OK);
     assert_int_equal(stats().queued, 9);
-    io_pool_cancel(pool, &slow->call, ST_CANCELLED);
-    wait_done(slow);
+    cancel(slow);
     origin_stop(other);
 }
 
@@ -174,33 +191,27 @@ static void limits__queue_full__whole_call_refused_and_still_the_callers(void **
     add_url(second, "@/small");
     add_url(second, "@/small");
     add_url(third, "@/small");
-    assert_int_equal(io_pool_submit(pool, &first->call), ST_OK);
+    submit(first);
     assert_int_equal(io_pool_submit(pool, &second->call), ST_QUEUE_FULL);
     assert_null(second->call.pool_state);
     run(third);
-    io_pool_cancel(pool, &first->call, ST_CANCELLED);
-    wait_done(first);
+    cancel(first);
     run(second);
-    assert_int_equal(second->items[1].status, ST_OK);
+    expect_status(&second->items[1], ST_OK);
 }
 
 static void limits__thousand_urls_of_one_slow_host__all_at_once(void **state)
 {
     (void)state;
-    struct rlimit files;
-    getrlimit(RLIMIT_NOFILE, &files);
-    if (files.rlim_max < 3 * URLS_MAX)
+    if (!has_files_for(MANY_URLS))
         skip();
-    files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
     start_pool(&(struct io_pool_config){ .inflight_max = 2000 });
     struct call *c = new_call();
-    for (unsigned i = 0; i < URLS_MAX; i++)
+    for (unsigned i = 0; i < MANY_URLS; i++)
         add_url(c, "@/delay/200");
     uint64_t start_ns = clock_now_ns();
     run(c);
-    for (unsigned i = 0; i < URLS_MAX; i++)
-        assert_int_equal(c->items[i].status, ST_OK);
+    expect_all(c, ST_OK);
     assert_true(elapsed_ms(start_ns) < scaled_ms(2000)); /* one after the other: 200 s */
 }
 
@@ -213,7 +224,7 @@ static void cancel__running_and_waiting__all_end_soon(void **state)
     struct call *c = new_call();
     for (unsigned i = 0; i < 100; i++)
         add_url(c, "@/stall");
-    assert_int_equal(io_pool_submit(pool, &c->call), ST_OK);
+    submit(c);
     turn_loop(20);
     uint64_t start_ns = clock_now_ns();
     io_pool_cancel(pool, &c->call, ST_DEADLINE_EXCEEDED);
@@ -221,7 +232,7 @@ static void cancel__running_and_waiting__all_end_soon(void **state)
     wait_done(c);
     assert_true(elapsed_ms(start_ns) < scaled_ms(500));
     for (unsigned i = 0; i < 100; i++) {
-        assert_int_equal(c->items[i].status, ST_DEADLINE_EXCEEDED);
+        expect_status(&c->items[i], ST_DEADLINE_EXCEEDED);
         assert_non_null(c->items[i].json);
     }
     assert_int_equal(stats().in_flight, 0);
@@ -235,25 +246,23 @@ static void cancel__finished_ones__keep_their_results(void **state)
     struct call *c = new_call();
     add_url(c, "@/small");
     add_url(c, "@/stall");
-    assert_int_equal(io_pool_submit(pool, &c->call), ST_OK);
-    for (uint64_t end_ns = clock_now_ns() + scaled_ms(5000) * NS_PER_MS;
-         stats().urls_ok == 0 && clock_now_ns() < end_ns;)
-        turn_loop(5);
+    submit(c);
+    AWAIT(stats().urls_ok == 1);
     io_pool_cancel(pool, &c->call, ST_DRAINING);
     wait_done(c);
-    assert_int_equal(c->items[0].status, ST_OK);
-    assert_int_equal(c->items[1].status, ST_DRAINING);
+    expect_status(&c->items[0], ST_OK);
+    expect_status(&c->items[1], ST_DRAINING);
 }
 
 static void cancel__at_any_moment__done_exactly_once(void **state)
 {
     (void)state;
     start_pool(&(struct io_pool_config){ .per_host_max = 3 });
-    for (unsigned round = 0; round < ARRAY_LEN(calls); round++) {
+    for (unsigned round = 0; round < CANCEL_ROUNDS; round++) {
         struct call *c = new_call();
         for (unsigned i = 0; i < 1 + round; i++)
             add_url(c, i % 3 ? "@/small" : "@/delay/3");
-        assert_int_equal(io_pool_submit(pool, &c->call), ST_OK);
+        submit(c);
         uint64_t until_ns = clock_now_ns() + round * 100000;
         while (clock_now_ns() < until_ns) {
         }
@@ -276,6 +285,8 @@ int main(void)
         pool_test(submit__origin_closes_after_each_answer__next_ones_still_served),
         pool_test(submit__kept_connections_of_a_stopped_origin__next_one_connects_anew),
         pool_test(submit__one_stalls__others_are_not_held_up),
+        pool_test(submit__on_item__told_of_each_once_and_then_done),
+        pool_test(create__servers_that_cannot_be__invalid_args),
         pool_test(limits__of_the_call__seen_by_the_origin),
         pool_test(limits__of_the_host__exact_over_all_threads),
         pool_test(limits__of_all__exact_over_all_threads),

@@ -36,6 +36,17 @@ unsigned process_pool_get_workers(struct process_pool *of, struct worker_info *r
 
 const char *worker_state_name(enum worker_state state) { return state == WORKER_BUSY ? "busy" : "idle"; }
 
+size_t io_pool_get_hosts(struct io_pool *of, struct io_host_info *ret_hosts, size_t capacity)
+{
+    (void)of;
+    assert_true(capacity >= 2);
+    ret_hosts[0] = (struct io_host_info){
+        .origin = "http://a:80", .breaker = BREAKER_IS_OPEN, .failures = 5, .running = 1, .opens_in_ns = 1500000
+    };
+    ret_hosts[1] = (struct io_host_info){ .origin = "http://b:80", .failures = 1 };
+    return 2;
+}
+
 void io_pool_get_stats(struct io_pool *of, struct io_pool_stats *ret_stats)
 {
     (void)of;
@@ -148,7 +159,7 @@ static void metrics__values__as_gathered(void **state)
     endpoint_metrics.handle(&exchange);
     for (size_t i = 0; i < ARRAY_LEN(lines); i++)
         expect_contains(answer.body, lines[i]);
-    assert_null(strstr(answer.body, "outcome=\"timeout\"")); /* has not happened */
+    assert_null(strstr(answer.body, "outcome=\"connect_timeout\"")); /* has not happened */
 }
 
 /* ---- stats */
@@ -178,6 +189,12 @@ static void stats__json__as_gathered(void **state)
     assert_int_equal(at(stats, "compute", "queued")->valueint, 7);
     assert_int_equal(at(at(stats, "compute", NULL), "jobs", "worker_crashed")->valueint, 3);
     assert_int_equal(at(at(stats, "fetch", NULL), "urls", "blocked_address")->valueint, 5);
+    const cJSON *hosts = at(stats, "fetch", "hosts");
+    assert_int_equal(cJSON_GetArraySize(hosts), 2);
+    assert_string_equal(at(hosts->child, "host", NULL)->valuestring, "http://a:80");
+    assert_string_equal(at(hosts->child, "breaker", NULL)->valuestring, "open");
+    assert_true(at(hosts->child, "probe_in_ms", NULL)->valuedouble == 1.5);
+    assert_string_equal(at(hosts->child->next, "breaker", NULL)->valuestring, "closed");
     cJSON_Delete(stats);
 }
 

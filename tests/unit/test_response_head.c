@@ -30,17 +30,19 @@ static int teardown(void **state)
 
 static void line(const char *text) { assert_true(response_head_line(&head, text, strlen(text))); }
 
-static void expect(const char *json)
+static void expect_only(const char *const *names, const char *json)
 {
     struct buf out = BUF_INIT(1 << 20);
     struct json_error error;
-    response_head_json(&head, &out);
+    response_head_json(&head, names, &out);
     assert_false(out.failed);
     assert_true(json_check(out.data, out.len, &JSON_LIMITS_DEFAULT, &error));
     buf_byte(&out, '\0');
     assert_string_equal(out.data, json);
     buf_done(&out);
 }
+
+static void expect(const char *json) { expect_only(NULL, json); }
 
 static void json__ordinary__lower_case_and_trimmed(void **state)
 {
@@ -50,8 +52,8 @@ static void json__ordinary__lower_case_and_trimmed(void **state)
     line("X-Empty:\r\n");
     line("\r\n");
     assert_true(head.is_complete);
-    assert_true(response_head_has(&head, "x-empty"));
-    assert_false(response_head_has(&head, "x-empt"));
+    assert_int_equal(response_head_count(&head, "x-empty"), 1);
+    assert_int_equal(response_head_count(&head, "x-empt"), 0);
     expect("{\"content-type\":\"text/html; charset=\\\"utf-8\\\"\",\"x-empty\":\"\"}");
 }
 
@@ -106,6 +108,76 @@ static void json__lines_that_are_no_fields__left_out(void **state)
     line("\xc3\xa4: c\r\n");
     line("ok : 1\r\n");
     expect("{\"ok\":\"1\"}");
+}
+
+static void json__names__only_these_in_the_origins_order(void **state)
+{
+    (void)state;
+    static const char *const some[] = { "set-cookie", "via", "absent", "x", "via", NULL };
+    static const char *const none[] = { NULL }, *const other[] = { "vi", "viaa", "VIA", "", NULL };
+    line("HTTP/1.1 200 OK\r\n");
+    line("X: 1\r\n");
+    line("Server: s\r\n");
+    line("Via: a\r\n");
+    line("Set-Cookie: a=1\r\n");
+    line("VIA: b\r\n");
+    expect_only(some, "{\"x\":\"1\",\"via\":\"a, b\",\"set-cookie\":[\"a=1\"]}");
+    expect_only(none, "{}");
+    expect_only(other, "{}");
+}
+
+static void json__written_twice__appends_the_same(void **state)
+{
+    (void)state;
+    struct buf out = BUF_INIT(1000);
+    line("HTTP/1.1 200 OK\r\n");
+    line("A: 1\r\n");
+    response_head_json(&head, NULL, &out);
+    response_head_json(&head, NULL, &out);
+    buf_byte(&out, '\0');
+    assert_string_equal(out.data, "{\"a\":\"1\"}{\"a\":\"1\"}");
+    buf_done(&out);
+}
+
+static void json__no_room__fails_as_a_buf_does(void **state)
+{
+    (void)state;
+    struct buf out = BUF_INIT(8);
+    line("HTTP/1.1 200 OK\r\n");
+    line("A: 12345\r\n");
+    response_head_json(&head, NULL, &out);
+    assert_true(out.failed);
+    buf_done(&out);
+}
+
+static void count__repeated_names__each_line(void **state)
+{
+    (void)state;
+    line("HTTP/1.1 301 Moved\r\n");
+    assert_int_equal(response_head_count(&head, "location"), 0);
+    line("Location: /a\r\n");
+    line("Locations: /b\r\n");
+    line("LOCATION : /c\r\n");
+    assert_int_equal(response_head_count(&head, "location"), 2);
+    assert_int_equal(response_head_count(&head, "locations"), 1);
+    line("\r\n");
+    line("Location: /trailer\r\n");
+    assert_int_equal(response_head_count(&head, "location"), 2);
+}
+
+static void is_list__a_comma_in_a_value__true(void **state)
+{
+    (void)state;
+    line("HTTP/1.1 200 OK\r\n");
+    line("Content-Encoding: gzip\r\n");
+    line("Vary: a, b\r\n");
+    assert_false(response_head_is_list(&head, "content-encoding"));
+    assert_false(response_head_is_list(&head, "absent"));
+    assert_true(response_head_is_list(&head, "vary"));
+    line("Content-Encoding: br\r\n");
+    assert_false(response_head_is_list(&head, "content-encoding"));
+    line("Content-Encoding: gzip,br\r\n");
+    assert_true(response_head_is_list(&head, "content-encoding"));
 }
 
 static void line__folded__extends_the_value(void **state)
@@ -185,6 +257,11 @@ int main(void)
         head_test(json__set_cookie__always_an_array),
         head_test(json__not_utf8__latin1),
         head_test(json__lines_that_are_no_fields__left_out),
+        head_test(json__names__only_these_in_the_origins_order),
+        head_test(json__written_twice__appends_the_same),
+        head_test(json__no_room__fails_as_a_buf_does),
+        head_test(count__repeated_names__each_line),
+        head_test(is_list__a_comma_in_a_value__true),
         head_test(line__folded__extends_the_value),
         head_test(line__interim_answers_and_trailers__not_kept),
         head_test(line__too_many__refused),

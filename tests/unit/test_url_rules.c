@@ -1,59 +1,6 @@
-/* Tests of pool/url_rules.c: what is a URL that we fetch, and which server it names. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "pool/url_rules.h"
-
-static enum status check(const char *url, struct url_parts *parts)
-{
-    const char *message = NULL;
-    enum status status = url_rules_check(url, parts, &message);
-    if (status != ST_OK)
-        assert_non_null(message);
-    return status;
-}
-
-static void expect_status(const char *url, enum status expected)
-{
-    struct url_parts parts;
-    enum status status = check(url, &parts);
-    if (status != expected)
-        fail_msg("%s: expected %s, got %s", url, status_code(expected), status_code(status));
-}
-
-static void expect_origin(const char *url, const char *expected)
-{
-    struct url_parts parts;
-    char origin[URL_ORIGIN_SIZE];
-    if (check(url, &parts) != ST_OK)
-        fail_msg("%s is refused", url);
-    assert_int_equal(url_rules_origin(&parts, origin), strlen(expected));
-    assert_string_equal(origin, expected);
-}
-
-/* The address of a literal, or "name". */
-static void expect_address(const char *url, const char *expected)
-{
-    struct url_parts parts;
-    char text[INET6_ADDRSTRLEN] = "name";
-    if (check(url, &parts) != ST_OK)
-        fail_msg("%s is refused", url);
-    if (parts.address.ss_family == AF_INET)
-        inet_ntop(AF_INET, &((const struct sockaddr_in *)&parts.address)->sin_addr, text, sizeof text);
-    else if (parts.address.ss_family == AF_INET6)
-        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)&parts.address)->sin6_addr, text, sizeof text);
-    assert_string_equal(text, expected);
-    assert_true((parts.address_len > 0) == (strcmp(text, "name") != 0));
-}
+/* Tests of pool/url_rules.c: what is a URL that we fetch, and which server it names. Names that are not ASCII, and the
+ * one spelling of a URL, are in test_url_spelling.c. */
+#include "tests/unit/url_case.h"
 
 static void check__ordinary__accepted(void **state)
 {

@@ -1,0 +1,128 @@
+/* Ten thousand URLs in one call: with a concurrency of 5,000, and all of them in flight at once.
+ *
+ * Descriptors: a transfer takes one here, in the program and in the origin's thread of this process. Where the limit
+ * does not allow 10,000, fewer are tried and the test says so.
+ *
+ * Memory: what the front end needs at its peak beyond what it needed at its start, per transfer in flight: libcurl's
+ * handle with its receive buffer (CURLOPT_BUFFERSIZE is 16 KiB), its connection, our transfer, fetch and job, the small
+ * body and the result. */
+#include "tests/integration/fetch_rig.h"
+
+/* So many connections take a slow machine seconds. */
+#define PATIENT ",\"connect_timeout_ms\":60000,\"first_byte_timeout_ms\":60000"
+
+enum {
+    URLS = 10000,
+    CONCURRENCY = 5000,
+    OTHER_DESCRIPTORS = 1500, /* of the program: clients, workers, I/O threads; of this process: far fewer */
+    TRANSFER_KIB = 32,        /* in flight: 23 were measured */
+    BASE_KIB = 32 * 1024      /* heaps that have grown, the request's tree, the answer */
+};
+
+static unsigned urls;
+static size_t start_kib; /* of the front end before it has fetched anything */
+
+static int start(void **state)
+{
+    (void)state;
+    struct rlimit limit = { 0 };
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < 2 * OTHER_DESCRIPTORS)
+        return -1;
+    urls = limit.rlim_cur >= URLS + OTHER_DESCRIPTORS ? URLS : (unsigned)(limit.rlim_cur - OTHER_DESCRIPTORS);
+    if (urls < URLS)
+        print_message("    only %u descriptors: %u URLs instead of %u\n", (unsigned)limit.rlim_cur, urls, URLS);
+    if (scaled_ms(1) > 5) /* under ThreadSanitizer the rest would add minutes and nothing new */
+        urls /= 4;
+    const char *const flags[] = { "--workers",
+                                  "1",
+                                  "--fetch-allow",
+                                  "127.0.0.1/32",
+                                  "--fetch-per-host",
+                                  "0",
+                                  "--max-connections",
+                                  "100",
+                                  "--fetch-timeout-ms",
+                                  "60000",
+                                  NULL };
+    return rig_start(flags);
+}
+
+/* VmHWM of the front end, in KiB. */
+static size_t peak_kib(void)
+{
+    char path[64], line[256];
+    size_t kib = 0;
+    snprintf(path, sizeof path, "/proc/%d/status", (int)server_front_end_pid(&server));
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file))
+        if (strncmp(line, "VmHWM:", 6) == 0)
+            kib = strtoul(line + 6, NULL, 10);
+    fclose(file);
+    return kib;
+}
+
+/* Sanitizers have memory of their own for ours. */
+static void expect_bounded_memory(unsigned in_flight)
+{
+    size_t kib = peak_kib(), bound_kib = start_kib + BASE_KIB + (size_t)in_flight * TRANSFER_KIB;
+    print_message("    %zu MiB at the peak, %zu at the start: %.1f KiB a transfer; the bound is %zu MiB\n", kib / 1024,
+                  start_kib / 1024, (double)(kib - start_kib) / in_flight, bound_kib / 1024);
+    if (scaled_ms(1) == 1)
+        assert_true(kib < bound_kib);
+}
+
+static void call__10000_delayed_urls__5000_at_a_time(void **state)
+{
+    (void)state;
+    start_kib = peak_kib();
+    char *body = list_of("@/delay/600?%u", urls, ",\"concurrency\":5000" PATIENT);
+    origin_reset_peak(origin);
+    cJSON *answer = post_fetch(body, 200);
+    assert_true(json_number(answer, "ok") == urls);
+    assert_int_equal(cJSON_GetArraySize(json_at(answer, "results")), (int)urls);
+    unsigned at_once = origin_get_counts(origin).in_flight_peak;
+    print_message("    %u URLs in %.0f ms, %u in flight at the peak\n", urls, json_number(answer, "elapsed_ms"),
+                  at_once);
+    assert_true(at_once <= CONCURRENCY);
+    expect_bounded_memory(CONCURRENCY);
+    cJSON_Delete(answer);
+    free(body);
+}
+
+static void call__all_in_flight__answered_when_the_gate_opens(void **state)
+{
+    (void)state;
+    char concurrency[128];
+    struct http_conn conn;
+    struct http_reply reply;
+    snprintf(concurrency, sizeof concurrency, ",\"concurrency\":%u" PATIENT, urls);
+    char *body = list_of("@/gate?%u", urls, concurrency);
+    assert_true(http_connect(&conn, server.port));
+    assert_true(http_send(&conn, "POST", "/fetch", HTTP_JSON, body, strlen(body)));
+    unsigned wanted = urls;
+    assert_true(wait_until(origin_has_in_flight, &wanted, scaled_ms(20000)));
+    assert_true(server_stat(&server, "fetch.in_flight") == urls);
+    origin_open_gate(origin);
+    http_receive(&conn, false, scaled_ms(20000), &reply);
+    cJSON *answer = cJSON_Parse(reply.body);
+    assert_true(json_number(answer, "ok") == urls);
+    expect_bounded_memory(urls);
+    cJSON_Delete(answer);
+    http_reply_done(&reply);
+    http_close(&conn);
+    free(body);
+    await_idle();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(call__10000_delayed_urls__5000_at_a_time),
+        cmocka_unit_test(call__all_in_flight__answered_when_the_gate_opens),
+    };
+    return cmocka_run_group_tests_name("fetch_scale", tests, start, rig_stop);
+}
