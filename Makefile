@@ -34,6 +34,11 @@ unit integration faults: ## one folder of tests/
 	$(call build_in,$(BUILD),$@)
 	@scripts/run-tests $(BUILD) $@
 
+abuse: ## the abuse lab: hostile URLs, names, redirects, answers against a canary (under a minute; root or user namespaces)
+	$(call need,build test)
+	$(call build_in,$(BUILD),$@)
+	@scripts/run-tests $(BUILD) $@
+
 asan: ## every test under AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan
 	$(call need,build test)
 	$(call build_in,$(BUILD)/asan,unit integration faults SANITIZER=address)
@@ -88,7 +93,7 @@ $(BUILD)/%: FORCE
 	$(call build_in,$(BUILD),$@)
 
 FORCE:
-.PHONY: all run test unit integration faults asan tsan fuzz bench lint docs format format-check install clean help FORCE
+.PHONY: all run test unit integration faults abuse asan tsan fuzz bench lint docs format format-check install clean help FORCE
 .NOTPARALLEL:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules

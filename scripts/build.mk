@@ -22,13 +22,15 @@ endif
 
 LIBRARY_SOURCES := $(filter-out service/main.c,$(sort $(wildcard $(addsuffix /*.c,base tasks pool handlers service))))
 SUPPORT_SOURCES := $(sort $(wildcard tests/support/*.c))
-TEST_SOURCES := $(sort $(wildcard $(addsuffix /test_*.c,tests/unit tests/integration tests/faults)))
+TEST_SOURCES := $(sort $(wildcard $(addsuffix /test_*.c,tests/unit tests/integration tests/faults tests/abuse)))
+LAB_SOURCES := $(filter-out tests/abuse/test_%,$(sort $(wildcard tests/abuse/*.c)))
 BENCH_SOURCES := $(sort $(wildcard bench/*.c))
 
 all: $(BUILD)/twinpool
 unit: $(patsubst %.c,$(BUILD)/%,$(filter tests/unit/%,$(TEST_SOURCES)))
 integration: all $(patsubst %.c,$(BUILD)/%,$(filter tests/integration/%,$(TEST_SOURCES)))
 faults: all $(patsubst %.c,$(BUILD)/%,$(filter tests/faults/%,$(TEST_SOURCES)))
+abuse: all $(patsubst %.c,$(BUILD)/%,$(filter tests/abuse/%,$(TEST_SOURCES)))
 benches: $(BENCH_SOURCES:%.c=$(BUILD)/%)
 
 # Made on the first use; make then starts over with its values.
@@ -69,9 +71,12 @@ $(BUILD)/libsupport.a: $(SUPPORT_SOURCES:%.c=$(BUILD)/obj/%.o) $(BUILD)/sources
 $(BUILD)/twinpool: $(BUILD)/obj/service/main.o $(BUILD)/libtwinpool.a
 	$(call show,LD,$(LINK) -o $@ $^ $(LIBRARIES))
 
+# The abuse lab is one program of several sources.
+$(BUILD)/tests/abuse/test_abuse: $(LAB_SOURCES:%.c=$(BUILD)/obj/%.o)
+
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libsupport.a $(BUILD)/libtwinpool.a
 	@mkdir -p $(@D)
-	$(call show,LD,$(LINK) -o $@ $^ $(LIBRARIES) $(TEST_LIBRARIES))
+	$(call show,LD,$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBRARIES) $(TEST_LIBRARIES))
 
 $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/libsupport.a $(BUILD)/libtwinpool.a
 	@mkdir -p $(@D)
@@ -83,7 +88,7 @@ $(BUILD)/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/libtwinpool.a
 -include $(shell test -d $(BUILD)/obj && find $(BUILD)/obj -name '*.d')
 
 FORCE:
-.PHONY: all unit integration faults benches FORCE
+.PHONY: all unit integration faults abuse benches FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 .SUFFIXES:
