@@ -106,7 +106,7 @@ static void note_closed(struct curl_loop *loop, struct watched_socket *socket)
         return;
     loop->connections--;
     socket->is_ours = false;
-    if (socket->is_connecting)
+    if (socket->is_connecting && socket->shard)
         run_all_later(socket->shard);
 }
 

@@ -69,7 +69,8 @@ bool fetch_env_init(struct fetch_env *env)
     env->random |= 1;
     if (env->spare_transfers && env->spare_fetches)
         return true;
-    fetch_env_done(env);
+    free(env->spare_transfers);
+    free(env->spare_fetches);
     return false;
 }
 

@@ -180,6 +180,7 @@ static void free_name(struct host_name *name)
     free(name);
 }
 
+/* One of the answered. */
 static void forget(struct host_name *name)
 {
     struct resolver *resolver = name->resolver;
@@ -187,7 +188,7 @@ static void forget(struct host_name *name)
     while (*link != name)
         link = &(*link)->next;
     *link = name->next;
-    unlist(name);
+    TAILQ_REMOVE(&resolver->answered, name, answered_link);
     resolver->count--;
     free_name(name);
 }
@@ -198,7 +199,7 @@ static void list(struct host_name *name)
     struct resolver *resolver = name->resolver;
     if (name->is_listed || name->is_asking || name->queries > 0 || !TAILQ_EMPTY(&name->waits))
         return;
-    while (resolver->count > RESOLVER_NAMES_MAX && !TAILQ_EMPTY(&resolver->answered))
+    if (resolver->count > RESOLVER_NAMES_MAX && !TAILQ_EMPTY(&resolver->answered))
         forget(TAILQ_FIRST(&resolver->answered));
     name->is_listed = true; /* now: its answer is still being looked at */
     TAILQ_INSERT_TAIL(&resolver->answered, name, answered_link);
