@@ -12,15 +12,23 @@ local function compute(n)
   return { path = "/compute/sum_squares", body = string.format('{"n":%d}', n), expect = '"result":' }
 end
 
--- method, path, body, and what a right answer contains
+local function delayed(count, url)
+  return { path = "/fetch", body = '{"concurrency":5000,"urls":[' .. repeated(count, '"' .. url .. '"') .. ']}', expect = '"ok":' .. count .. ',' }
+end
+
+-- path, body, and what a right answer contains
 local function requests(static, delay)
+  local one = { path = "/fetch", body = '{"urls":["' .. static .. '/small"]}', expect = '"status":200' }
   return {
     healthz = { path = "/healthz", expect = '"ok"' },
     compute_10 = compute(10),
     compute_1m = compute(1000000),
     map_100x1000 = { path = "/compute/sum_squares/map", body = "[" .. repeated(100, '{"n":1000}') .. "]", expect = '"ok":100,' },
-    fetch_1 = { path = "/fetch", body = '{"urls":["' .. static .. '/small"]}', expect = '"status":200' },
-    fetch_100_delayed = { path = "/fetch", body = '{"urls":[' .. repeated(100, '"' .. delay .. '/delay/50"') .. ']}', expect = '"ok":100,' },
+    fetch_1 = one, fetch_1_calm = one, fetch_1_tarpit = one,
+    fetch_20x64k = { path = "/fetch", body = '{"urls":[' .. repeated(20, '"' .. static .. '/big"') .. ']}', expect = '"ok":20,' },
+    fetch_100_delayed = delayed(100, delay .. "/delay/50"),
+    fetch_1000_delayed = delayed(1000, delay .. "/delay/100"),
+    fetch_10000_delayed = delayed(10000, delay .. "/delay/100"),
   }
 end
 
