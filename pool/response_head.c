@@ -235,13 +235,15 @@ bool response_head_differs(const struct response_head *head, const char *lower_c
     return false;
 }
 
-bool response_head_is_list(const struct response_head *head, const char *lower_case_name)
+const char *response_head_value(const struct response_head *head, const char *lower_case_name, size_t *ret_len)
 {
-    for (unsigned i = 0; i < head->count; i++)
-        if (is_named(head, i, lower_case_name) &&
-            memchr(head->text.data + head->fields[i].value_at, ',', head->fields[i].value_len))
-            return true;
-    return false;
+    for (unsigned i = 0; i < head->count; i++) {
+        if (!is_named(head, i, lower_case_name))
+            continue;
+        *ret_len = head->fields[i].value_len;
+        return head->text.data + head->fields[i].value_at;
+    }
+    return NULL;
 }
 
 static bool is_wanted(const struct response_head *head, unsigned index, const char *const *names)

@@ -40,8 +40,9 @@ bool response_head_line(struct response_head *head, const char *line, size_t len
 unsigned response_head_count(const struct response_head *head, const char *lower_case_name) NONNULL MUST_CHECK;
 /* Have two of them different values? */
 bool response_head_differs(const struct response_head *head, const char *lower_case_name) NONNULL MUST_CHECK;
-/* Has one of them a comma in its value? */
-bool response_head_is_list(const struct response_head *head, const char *lower_case_name) NONNULL MUST_CHECK;
+/* The value of the first one, not NUL-terminated; valid until the next line. NULL: there is none. */
+const char *response_head_value(const struct response_head *head, const char *lower_case_name, size_t *ret_len)
+    NONNULL MUST_CHECK;
 
 /* Appends a JSON object: lower-case names; values of a repeated name joined with ", " (RFC 9110 section 5.3), except
  * set-cookie, which cannot be joined and is always an array. Bytes that are not UTF-8 are read as ISO-8859-1. `names`:

@@ -139,6 +139,7 @@ static void give_back(struct transfer *t)
 static void end_quietly(struct transfer *t)
 {
     detach(t);
+    transfer_end_decoding(t);
     if (t->outcome.status != ST_OK)
         give_back(t);
 }
@@ -166,8 +167,8 @@ static void clear_hop(struct transfer *t)
     t->failure = ST_OK;
     t->budget = NULL;
     t->refusal[0] = '\0';
-    t->discards_body = t->is_coded = t->is_truncated = false;
-    t->seen_bytes = 0;
+    t->discards_body = t->is_truncated = false;
+    t->decoded_len = t->coded_bytes = t->paid_bytes = t->seen_bytes = 0;
     t->error_text[0] = '\0';
     buf_clear(&t->body);
     response_head_clear(&t->head);
@@ -405,6 +406,12 @@ void transfer_done(CURL *easy, CURLcode code)
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &http_status);
     if (code != CURLE_OK && !(t->is_truncated && t->failure == ST_OK)) {
         transfer_map_failure(t, code);
+        transfer_note_ended(t, t->outcome.status, 0);
+        transfer_end(t);
+        return;
+    }
+    if (!t->is_truncated && !transfer_body_is_whole(t)) {
+        transfer_fail(t, ST_TRUNCATED, "body", "the coded body ends too early");
         transfer_note_ended(t, t->outcome.status, 0);
         transfer_end(t);
         return;

@@ -1,12 +1,13 @@
 /* transfer_internal: one transfer's state, shared by transfer.c (its life), transfer_request.c (options and callbacks:
- * what goes into libcurl), transfer_time.c (its budgets of time) and transfer_result.c (what came out). For these files
- * only. */
+ * what goes into libcurl), transfer_body.c (what it brings), transfer_time.c (its budgets of time) and
+ * transfer_result.c (what came out). For these files only. */
 #ifndef TWINPOOL_POOL_TRANSFER_INTERNAL_H
 #define TWINPOOL_POOL_TRANSFER_INTERNAL_H
 
 #include <netinet/in.h>
 
 #include "base/timers.h"
+#include "pool/content_decoder.h"
 #include "pool/transfer.h"
 #include "pool/url_rules.h"
 
@@ -53,10 +54,16 @@ struct transfer {
     enum status refusal_status;
     bool discards_body; /* of a redirect that will be followed */
     bool counts_body;   /* keeps none of it */
-    bool is_coded, is_truncated;
-    size_t seen_bytes;    /* decoded bytes of the body */
-    size_t charged_bytes; /* to the call's total */
-    size_t taken_bytes;   /* of the memory budget */
+    bool is_truncated;
+    bool accepts_codings;
+    enum content_coding coding;
+    struct content_decoder *decoder; /* NULL: not begun */
+    size_t decoded_len;              /* of the piece that a pause has interrupted */
+    size_t coded_bytes;              /* that were decoded */
+    size_t paid_bytes;               /* decoded bytes that were paid for and have not come yet */
+    size_t seen_bytes;               /* decoded bytes of the body */
+    size_t charged_bytes;            /* to the call's total */
+    size_t taken_bytes;              /* of the memory budget */
     struct buf body;
     struct response_head head;
     char error_text[CURL_ERROR_SIZE];
@@ -67,6 +74,13 @@ void transfer_configure(struct transfer *t) NONNULL;            /* all options o
 bool transfer_apply_hop(struct transfer *t) NONNULL MUST_CHECK; /* false: no memory */
 bool transfer_will_follow(const struct transfer *t)
     NONNULL MUST_CHECK; /* a redirect, by its status, header and our limit */
+
+/* transfer_body.c */
+void transfer_break_protocol(struct transfer *t, const char *how) NONNULL;
+void transfer_begin_body(struct transfer *t) NONNULL; /* the header is complete: the time is the body's from now on */
+size_t transfer_on_body(char *bytes, size_t size, size_t count, void *user); /* for CURLOPT_WRITEFUNCTION */
+void transfer_end_decoding(struct transfer *t) NONNULL;                      /* safe to repeat */
+bool transfer_body_is_whole(const struct transfer *t) NONNULL MUST_CHECK;
 
 /* transfer.c */
 void transfer_end(struct transfer *t) NONNULL; /* the outcome is set; tells the owner */

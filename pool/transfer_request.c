@@ -22,26 +22,18 @@
 enum {
     RECEIVE_BUFFER_BYTES = 16 * 1024, /* each transfer has one */
     CONNECTION_LIFETIME_S = 300,      /* so that a host's new address is used eventually */
-    BODY_ROOM_MAX = 1024 * 1024,      /* reserved on the word of a Content-Length */
     ADDRESSES_LIFETIME_S = 10, /* of what was pinned: used at once, or after waiting for another's connection in vain */
-    BODY_ROOM_STEP = 4096,
-    RATIO_FREE_BYTES = 1024 * 1024, /* decoded bytes that may have any ratio */
-    DISCARD_MAX = 1024 * 1024,      /* body bytes of a redirect */
-    RESULT_BYTES = 1024             /* of a result, beside its body and header */
 };
 
 #if LIBCURL_VERSION_NUM < 0x075700
 #error "libcurl 7.87.0 or newer is needed (CURL_WRITEFUNC_ERROR)"
 #endif
-/* Newer releases count a piece of the body as received only after it was decoded. */
-#if LIBCURL_VERSION_NUM < 0x080700
-#define UNCOUNTED_BYTES 0
-#else
-#define UNCOUNTED_BYTES RECEIVE_BUFFER_BYTES
-#endif
-
 /* RFC 8586: by this field another Twinpool, or this one, knows that the request is a fetch. */
 static struct curl_slist loop_line = { .data = (char[]){ "CDN-Loop: twinpool" } };
+
+/* Not CURLOPT_ACCEPT_ENCODING, which has libcurl prepare to decode what transfer_body.c decodes. */
+static struct curl_slist accept_line = { .data = (char[]){ "Accept-Encoding: " CONTENT_CODINGS_ACCEPTED },
+                                         .next = &loop_line };
 
 static bool may_repeat(const struct transfer *t)
 {
@@ -145,25 +137,6 @@ bool transfer_will_follow(const struct transfer *t)
            response_head_count(&t->head, "location") > 0;
 }
 
-static void break_protocol(struct transfer *t, const char *how)
-{
-    t->failure = ST_PROTOCOL_ERROR;
-    snprintf(t->refusal, sizeof t->refusal, "%s", how);
-}
-
-/* The header is complete: from now on the time is the body's, though the first byte of it may take long to come. */
-static void begin_body(struct transfer *t)
-{
-    unsigned codings = response_head_count(&t->head, "content-encoding");
-    transfer_enter(t, STAGE_BODY);
-    t->discards_body = transfer_will_follow(t);
-    t->is_coded = codings > 0;
-    if (codings > 1 || response_head_is_list(&t->head, "content-encoding"))
-        t->failure = ST_DECODE_FAILED;
-    if (response_head_differs(&t->head, "content-length")) /* RFC 9112 section 6.3 */
-        break_protocol(t, "the answer has two Content-Lengths that differ");
-}
-
 /* 101 would be the answer to an Upgrade, which is never sent; libcurl would wait for what comes. */
 static bool is_upgrade(const struct transfer *t, size_t len)
 {
@@ -186,103 +159,10 @@ static size_t on_header(char *line, size_t size, size_t count, void *user)
         return 0;
     }
     if (is_upgrade(t, len))
-        break_protocol(t, "the origin switched to another protocol (101), which nobody had asked for");
+        transfer_break_protocol(t, "the origin switched to another protocol (101), which nobody had asked for");
     if (t->head.is_complete && t->stage < STAGE_BODY)
-        begin_body(t);
+        transfer_begin_body(t);
     return t->failure == ST_PROTOCOL_ERROR ? 0 : len;
-}
-
-/* Room for what comes and a quarter more, so that a body does not take twice what it is charged for. */
-static void make_room(struct transfer *t, size_t len)
-{
-    curl_off_t declared = -1;
-    if (t->body.len == 0)
-        curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &declared);
-    size_t wanted = t->body.len + len, room = wanted + wanted / 4 + BODY_ROOM_STEP;
-    if (declared > 0 && (size_t)declared >= len && (uint64_t)declared <= BODY_ROOM_MAX && !t->is_coded)
-        room = (size_t)declared;
-    t->body.max = room;
-    if (wanted > t->body.cap) {
-        char *reserved = buf_reserve(&t->body, room - t->body.len);
-        (void)reserved; /* a failure is sticky and seen by the append */
-    }
-}
-
-/* What the bytes will take as they are rendered: about as much, as text or as base64. Text of many escapes takes more,
- * which is seen to when it is rendered. */
-static size_t rendered_bytes(size_t len) { return len + len / 3 + 4; }
-
-static bool charge_total(struct transfer *t, size_t bytes)
-{
-    struct call_share *call = t->spec.call;
-    size_t before = atomic_fetch_add_explicit(&call->body_bytes, bytes, memory_order_relaxed);
-    t->charged_bytes += bytes;
-    if (before + bytes <= call->body_bytes_max)
-        return true;
-    snprintf(t->refusal, sizeof t->refusal,
-             "the bodies of this call exceed %zu bytes together (--fetch-max-total-bytes)", call->body_bytes_max);
-    return false;
-}
-
-/* A body that grows by more than text can be compressed is meant to fill memory. */
-static bool has_honest_ratio(struct transfer *t)
-{
-    curl_off_t received = 0;
-    if (!t->is_coded || t->env->max_ratio == 0 || t->seen_bytes <= RATIO_FREE_BYTES)
-        return true;
-    curl_easy_getinfo(t->easy, CURLINFO_SIZE_DOWNLOAD_T, &received);
-    if (t->seen_bytes <= ((uint64_t)received + UNCOUNTED_BYTES) * t->env->max_ratio)
-        return true;
-    snprintf(t->refusal, sizeof t->refusal, "the body decodes to more than %u times its size (--fetch-max-ratio)",
-             t->env->max_ratio);
-    return false;
-}
-
-static size_t discard(struct transfer *t, size_t len)
-{
-    if (t->seen_bytes <= DISCARD_MAX)
-        return len;
-    break_protocol(t, "the redirect came with a body of more than 1 MiB");
-    return CURL_WRITEFUNC_ERROR;
-}
-
-/* Any return value but `len` ends or pauses the transfer; when it goes on after a pause, the same bytes come again. */
-static size_t on_body(char *bytes, size_t size, size_t count, void *user)
-{
-    struct transfer *t = user;
-    size_t len = size * count;
-    if (t->stage < STAGE_BODY)
-        begin_body(t);
-    if (t->failure != ST_OK)
-        return CURL_WRITEFUNC_ERROR;
-    size_t max = t->spec.item->max_body_bytes, before = t->seen_bytes, room = before < max ? max - before : 0,
-           kept = t->discards_body || t->counts_body ? 0
-                  : len < room                       ? len
-                                                     : room;
-    size_t taken = kept > 0 ? rendered_bytes(kept) + (before == 0 ? RESULT_BYTES + 2 * t->head.text.len : 0) : 0;
-    if (kept > 0 && !memory_take(t->env->memory, &t->spec.call->memory, taken)) {
-        transfer_pause(t);
-        return CURL_WRITEFUNC_PAUSE;
-    }
-    t->taken_bytes += taken;
-    t->seen_bytes += len;
-    t->rate_bytes += len;
-    if (t->discards_body)
-        return discard(t, len);
-    if (!has_honest_ratio(t) || !charge_total(t, kept)) {
-        t->failure = ST_TOTAL_TOO_LARGE;
-        return CURL_WRITEFUNC_ERROR;
-    }
-    if (kept > 0) {
-        make_room(t, kept);
-        buf_append(&t->body, bytes, kept);
-    }
-    if (t->body.failed) {
-        t->failure = ST_NO_MEMORY;
-        return CURL_WRITEFUNC_ERROR;
-    }
-    t->is_truncated = len > room;
-    return t->is_truncated ? CURL_WRITEFUNC_ERROR : len;
 }
 
 static void configure_callbacks(struct transfer *t)
@@ -298,7 +178,7 @@ static void configure_callbacks(struct transfer *t)
     curl_easy_setopt(easy, CURLOPT_PREREQDATA, t);
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, transfer_on_body);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
     curl_easy_setopt(easy, CURLOPT_RESOLVER_START_FUNCTION, on_resolver_start);
     curl_easy_setopt(easy, CURLOPT_RESOLVER_START_DATA, t);
@@ -329,12 +209,11 @@ void transfer_configure(struct transfer *t)
     if (t->env->share)
         curl_easy_setopt(easy, CURLOPT_SHARE, t->env->share);
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "");
     curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)RECEIVE_BUFFER_BYTES);
     curl_easy_setopt(easy, CURLOPT_MAXLIFETIME_CONN, (long)CONNECTION_LIFETIME_S);
     curl_easy_setopt(easy, CURLOPT_USERAGENT, t->env->user_agent);
-    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, &loop_line);
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, &accept_line);
 }
 
 static bool line_is_named(const char *line, const char *name)
@@ -379,7 +258,7 @@ static bool apply_header_lines(struct transfer *t)
     size_t given = 0, count = 0;
     while (lines[given])
         given++;
-    if (!make_room_for_lines(t, given + 4))
+    if (!make_room_for_lines(t, given + 5))
         return false;
     bool has_type = false;
     for (size_t i = 0; i < given; i++) {
@@ -389,7 +268,7 @@ static bool apply_header_lines(struct transfer *t)
         has_type = has_type || is_type;
         link_line(t, &count, lines[i]);
         if (line_is_named(lines[i], "Range")) /* of the coded form it would be */
-            curl_easy_setopt(t->easy, CURLOPT_ACCEPT_ENCODING, NULL);
+            t->accepts_codings = false;
     }
     if (t->sends_body) {
         link_line(t, &count, "Expect:"); /* libcurl would wait up to a second for a 100 Continue */
@@ -398,6 +277,8 @@ static bool apply_header_lines(struct transfer *t)
     }
     if (t->spec.call->traceparent)
         link_line(t, &count, t->spec.call->traceparent);
+    if (t->accepts_codings)
+        link_line(t, &count, accept_line.data);
     link_line(t, &count, loop_line.data);
     curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->lines);
     return true;
@@ -453,6 +334,7 @@ static bool is_plain(const struct transfer *t)
 
 bool transfer_apply_hop(struct transfer *t)
 {
+    t->accepts_codings = true;
     if (t->is_special) {
         curl_easy_reset(t->easy);
         transfer_configure(t);

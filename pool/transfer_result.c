@@ -61,11 +61,9 @@ static void map_own_failure(struct transfer *t)
     case ST_CONNECT_FAILED:
         transfer_fail(t, t->failure, "connect", "%s", t->refusal);
         break;
+    case ST_DECODE_FAILED:
     case ST_TOTAL_TOO_LARGE:
         transfer_fail(t, t->failure, "body", "%s", t->refusal);
-        break;
-    case ST_DECODE_FAILED:
-        transfer_fail(t, t->failure, "body", "the body has more than one content coding");
         break;
     case ST_PROTOCOL_ERROR:
         transfer_fail(t, t->failure, t->discards_body ? "redirect" : transfer_phase(t), "%s", t->refusal);
@@ -112,8 +110,6 @@ static enum status map_code(const struct transfer *t, CURLcode code)
     case CURLE_SSL_CIPHER:
     case CURLE_SSL_SHUTDOWN_FAILED:
         return ST_TLS_FAILED;
-    case CURLE_BAD_CONTENT_ENCODING:
-        return ST_DECODE_FAILED;
     case CURLE_PARTIAL_FILE: /* with HTTP/2 of a header, too */
         return map_broken_off(t);
     case CURLE_RECV_ERROR:
@@ -121,8 +117,6 @@ static enum status map_code(const struct transfer *t, CURLcode code)
     case CURLE_GOT_NOTHING:
     case CURLE_SEND_ERROR:
         return map_broken_off(t);
-    case CURLE_WRITE_ERROR: /* not ours, which are told apart by t->failure: the decoder's, of bytes after the end */
-        return t->is_coded ? ST_DECODE_FAILED : ST_PROTOCOL_ERROR;
     case CURLE_OUT_OF_MEMORY: /* libcurl's answer to a header line beyond its own limit, too */
         return t->stage == STAGE_REQUEST || t->stage == STAGE_HEAD ? ST_UPSTREAM_HEADERS_TOO_LARGE : ST_NO_MEMORY;
 #if LIBCURL_VERSION_NUM >= 0x080600
@@ -161,9 +155,8 @@ void transfer_map_failure(struct transfer *t, CURLcode code)
         map_own_failure(t);
         return;
     }
-    const char *text = t->error_text[0] ? t->error_text : curl_easy_strerror(code);
     transfer_fail(t, status, phase_of_failure(t, status, code), "%s",
-                  code == CURLE_WRITE_ERROR ? "the coded body goes on after its end" : text);
+                  t->error_text[0] ? t->error_text : curl_easy_strerror(code));
 }
 
 static const char *http_version(CURL *easy)

@@ -12,7 +12,7 @@
 BUILD ?= build
 CFLAGS ?= -O2 -g
 # Not probed: their packages may come after the first build.
-TEST_LIBRARIES := -lcmocka -lcares -lz -lm
+TEST_LIBRARIES := -lcmocka -lcares -lbrotlienc -lz -lm
 ifeq ($(origin CC),default)
 CC := gcc
 endif

@@ -25,7 +25,7 @@ static inline void open_stream(struct http_conn *conn, const char *accept, const
 }
 
 /* A client that takes no more than a few KiB before it reads. */
-static inline void open_reluctant_stream(struct http_conn *conn, const char *body)
+static inline void open_reluctant(struct http_conn *conn, const char *accept, const char *body)
 {
     const int small = 4096;
     struct sockaddr_in address = { .sin_family = AF_INET,
@@ -35,7 +35,7 @@ static inline void open_reluctant_stream(struct http_conn *conn, const char *bod
     assert_true(conn->fd >= 0);
     setsockopt(conn->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small); /* before the handshake says how much it is */
     assert_int_equal(connect(conn->fd, (const struct sockaddr *)&address, sizeof address), 0);
-    ask_stream(conn, NDJSON, "", body);
+    ask_stream(conn, accept, "", body);
 }
 
 /* Ends the connection with a reset instead of a FIN. */

@@ -95,7 +95,7 @@ static void leaves__in_mid_line__transfers_are_ended(void **state)
     (void)state;
     struct http_conn conn;
     char *body = large_list();
-    open_reluctant_stream(&conn, body);
+    open_reluctant(&conn, NDJSON, body);
     await_text(&conn, "{\"index\":");
     reset_connection(&conn);
     expect_nothing_left();
@@ -137,7 +137,7 @@ static void leavers__at_any_moment__nothing_left(void **state)
         if (next_random(&seed, 3))
             open_stream(&conn, i % 2 ? NDJSON : EVENTS, "", body);
         else
-            open_reluctant_stream(&conn, body);
+            open_reluctant(&conn, NDJSON, body);
         enum http_outcome ignored = http_await_bytes(&conn, next_random(&seed, 4000), next_random(&seed, 25));
         (void)ignored;
         (next_random(&seed, 2) ? http_close : reset_connection)(&conn);
@@ -153,7 +153,7 @@ static void reader__stops__transfers_stand_still_and_go_on(void **state)
     struct http_conn conn;
     struct http_reply reply;
     char *body = large_list();
-    open_reluctant_stream(&conn, body);
+    open_reluctant(&conn, NDJSON, body);
     uint64_t asked = await_standstill();
     assert_true(asked > 0);
     assert_true(asked < LARGE_ITEMS);
@@ -180,7 +180,7 @@ static void reader__stops__others_do_not_wait_for_it(void **state)
     for (unsigned i = 0; i < LARGE_ITEMS - 1; i++)
         buf_printf(&body, "\"@/bytes/20000?%u\",", i);
     buf_append(&body, "\"@/small\"]}", sizeof "\"@/small\"]}");
-    open_reluctant_stream(&conn, body.data);
+    open_reluctant(&conn, NDJSON, body.data);
     await_standstill();
     cJSON *answer = post_fetch("{\"url\":\"@/small\",\"timeout_ms\":60000,\"coalesce\":true}", 200);
     assert_true(json_number(answer, "status") == 200);
@@ -214,7 +214,7 @@ static void reader__stops_for_good__dropped_after_the_response_timeout(void **st
     struct http_reply reply;
     char *body = large_list();
     uint64_t start_ns = clock_now_ns();
-    open_reluctant_stream(&conn, body);
+    open_reluctant(&conn, NDJSON, body);
     expect_nothing_left();
     assert_true(elapsed_ms(start_ns) >= RESPONSE_TIMEOUT_MS);
     http_receive(&conn, false, scaled_ms(5000), &reply);
@@ -303,7 +303,7 @@ static void grace__over_and_nobody_reads__the_service_ends(void **state)
     start("--grace-ms", "100");
     struct http_conn conn;
     char *body = large_list();
-    open_reluctant_stream(&conn, body);
+    open_reluctant(&conn, NDJSON, body);
     await_standstill();
     kill(server.pid, SIGTERM);
     assert_int_equal(server_wait_exit(&server, scaled_ms(6000)), 0);

@@ -107,6 +107,7 @@ static void protocol_paths__bytes_and_end__as_promised(void **state)
         SAYS("GET", "/status-raw/abc?x", NULL, "HTTP/1.1 abc Test\r\n" TEXT LENGTH "4\r\n\r\nraw\n", STAYS),
         SAYS("GET", "/two-lengths", NULL, LENGTH "5\r\n" LENGTH "6\r\n\r\n123456", CLOSES),
         SAYS("GET", "/length-and-chunked", NULL, LENGTH "5\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n", CLOSES),
+        SAYS("GET", "/coded-transfer", NULL, "\r\nTransfer-Encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n", CLOSES),
         SAYS("GET", "/negative-length", NULL, LENGTH "-1\r\n\r\n", CLOSES),
         SAYS("GET", "/bad-chunk-size", NULL, "\r\nxyz\r\n", CLOSES),
         SAYS("GET", "/huge-chunk-size", NULL, "\r\n10000000000000005\r\n", CLOSES),

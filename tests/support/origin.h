@@ -54,6 +54,7 @@
  *   /extra-bytes                        a forged second answer after the body; stays open
  *   /two-lengths /length-and-chunked    two that differ; both framings. These and the next line's close
  *   /negative-length /bad-chunk-size /huge-chunk-size  a length of -1; no number; 2^64 and 5
+ *   /coded-transfer                     a Transfer-Encoding of gzip and chunked
  *   /nul-in-header /no-colon            a NUL in a value; a line without a colon
  *   /bare-lf /obs-fold                  LF line ends; a value on three lines
  *   /switching-protocols                101 that nobody asked for and other bytes, then silence

@@ -117,6 +117,13 @@ static void budget__a_whole_call_beside_others__done(void **state)
     release(others);
 }
 
+/* A fetch of another call, so that everything that is due has had its turn. */
+static void fetch_something_else(void)
+{
+    for (unsigned i = 0; i < 5; i++)
+        release(run_bytes(10));
+}
+
 /* The first call takes most of the budget and is done; the second goes beyond it, since one may, and is not done.
  * Others stand still. */
 static void fill(struct call **ret_first, struct call **ret_second)
@@ -256,6 +263,30 @@ static void paused__one_ends_with_its_hedge__others_wait_on(void **state)
     origin_stop(gated);
 }
 
+/* A decoder that cannot have its window stands still as well; nothing of the body is lost. */
+static void paused__no_room_for_a_window__goes_on(void **state)
+{
+    (void)state;
+    struct call *first, *second, *third = new_call();
+    fill(&first, &second);
+    struct fetch_item *item = add_url(third, "@/bomb/zstd"); /* 128 KiB, of which libzstd makes 600 */
+    item->timeout_ms = 1000000;
+    item->max_body_bytes = 100000;
+    submit(third);
+    AWAIT(stats().paused == 1);
+    release(first); /* enough for the decoder, not for its window */
+    fetch_something_else();
+    assert_int_equal(third->times_done, 0);
+    assert_int_equal(stats().paused, 1);
+    cancel(second);
+    release(second);
+    wait_done(third);
+    expect_status(item, ST_OK);
+    expect_number(item, "bytes", 100000);
+    release(third);
+    assert_int_equal(stats().memory_taken, 0);
+}
+
 /* A body that nobody keeps needs no memory. */
 static void paused__not_those_that_keep_nothing(void **state)
 {
@@ -289,13 +320,6 @@ static void read_result(struct call *c, size_t index)
 {
     io_pool_free_result(pool, &c->call, c->told[index]);
     assert_null(c->told[index]->json);
-}
-
-/* A fetch of another call, so that everything that is due has had its turn. */
-static void fetch_something_else(void)
-{
-    for (unsigned i = 0; i < 5; i++)
-        release(run_bytes(10));
 }
 
 static void stream__reader_stops__no_more_requests_until_it_goes_on(void **state)
@@ -446,6 +470,7 @@ int main(void)
         pool_test(paused__time_is_over__says_what_it_waited_for),
         pool_test(paused__cancelled__ends_at_once),
         pool_test(paused__one_ends_with_its_hedge__others_wait_on),
+        pool_test(paused__no_room_for_a_window__goes_on),
         pool_test(paused__not_those_that_keep_nothing),
         pool_test(stream__reader_stops__no_more_requests_until_it_goes_on),
         pool_test(stream__reader_stops__bodies_stand_still),

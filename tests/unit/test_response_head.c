@@ -165,19 +165,44 @@ static void count__repeated_names__each_line(void **state)
     assert_int_equal(response_head_count(&head, "location"), 2);
 }
 
-static void is_list__a_comma_in_a_value__true(void **state)
+static void expect_field_value(const char *name, const char *expected)
+{
+    size_t len = 0;
+    const char *value = response_head_value(&head, name, &len);
+    assert_non_null(value);
+    assert_int_equal(len, strlen(expected));
+    assert_memory_equal(value, expected, len);
+}
+
+static void value__of_the_first(void **state)
+{
+    (void)state;
+    size_t len;
+    line("HTTP/1.1 200 OK\r\n");
+    assert_null(response_head_value(&head, "content-encoding", &len));
+    line("Content-Encoding: gzip \r\n");
+    line("CONTENT-ENCODING: br\r\n");
+    line("Vary: a, b\r\n");
+    line("Empty:\r\n");
+    expect_field_value("content-encoding", "gzip");
+    expect_field_value("vary", "a, b");
+    expect_field_value("empty", "");
+    assert_null(response_head_value(&head, "content-encodings", &len));
+}
+
+static void differs__values_of_a_repeated_name(void **state)
 {
     (void)state;
     line("HTTP/1.1 200 OK\r\n");
-    line("Content-Encoding: gzip\r\n");
-    line("Vary: a, b\r\n");
-    assert_false(response_head_is_list(&head, "content-encoding"));
-    assert_false(response_head_is_list(&head, "absent"));
-    assert_true(response_head_is_list(&head, "vary"));
-    line("Content-Encoding: br\r\n");
-    assert_false(response_head_is_list(&head, "content-encoding"));
-    line("Content-Encoding: gzip,br\r\n");
-    assert_true(response_head_is_list(&head, "content-encoding"));
+    assert_false(response_head_differs(&head, "content-length"));
+    line("Content-Length: 10\r\n");
+    line("Other: 11\r\n");
+    assert_false(response_head_differs(&head, "content-length"));
+    line("content-length: 10\r\n");
+    assert_false(response_head_differs(&head, "content-length"));
+    line("Content-Length: 1\r\n");
+    assert_true(response_head_differs(&head, "content-length"));
+    assert_false(response_head_differs(&head, "other"));
 }
 
 static void line__folded__extends_the_value(void **state)
@@ -261,7 +286,8 @@ int main(void)
         head_test(json__written_twice__appends_the_same),
         head_test(json__no_room__fails_as_a_buf_does),
         head_test(count__repeated_names__each_line),
-        head_test(is_list__a_comma_in_a_value__true),
+        head_test(value__of_the_first),
+        head_test(differs__values_of_a_repeated_name),
         head_test(line__folded__extends_the_value),
         head_test(line__interim_answers_and_trailers__not_kept),
         head_test(line__too_many__refused),
