@@ -19,8 +19,8 @@ struct content_decoder {
     struct memory_budget *budget;
     struct memory_account *account;
     size_t used_bytes, taken_bytes; /* by the library; from the budget */
-    bool lacks_memory;
-    bool is_complete; /* a member or frame, or the whole */
+    size_t wanted_bytes;            /* 0: it had all that it wanted */
+    bool is_complete;               /* a member or frame, or the whole */
     z_stream zlib;
     bool may_be_raw; /* no byte of the deflate coding has come out yet */
     char first_byte; /* of it, in case that it has to be read again */
@@ -69,7 +69,7 @@ static void *allocate(void *user, size_t size)
         head = malloc(sizeof *head + size);
     }
     if (!head) {
-        decoder->lacks_memory = true;
+        decoder->wanted_bytes = used;
         return NULL;
     }
     head->size = size;
@@ -116,16 +116,16 @@ static bool open(struct content_decoder *decoder)
     return false;
 }
 
-struct content_decoder *content_decoder_new(enum content_coding coding, struct memory_budget *budget,
+struct content_decoder *content_decoder_new(enum content_coding coding, size_t bytes, struct memory_budget *budget,
                                             struct memory_account *account)
 {
     struct content_decoder *decoder = calloc(1, sizeof *decoder);
     if (!decoder) {
-        memory_give(budget, content_decoder_bytes(coding));
+        memory_give(budget, bytes);
         return NULL;
     }
     decoder->coding = coding;
-    decoder->taken_bytes = content_decoder_bytes(coding);
+    decoder->taken_bytes = bytes;
     decoder->budget = budget;
     decoder->account = account;
     decoder->zlib.zalloc = allocate_for_zlib;
@@ -148,6 +148,8 @@ void content_decoder_free(struct content_decoder *decoder)
     memory_give(decoder->budget, decoder->taken_bytes);
     free(decoder);
 }
+
+size_t content_decoder_wanted(const struct content_decoder *decoder) { return decoder->wanted_bytes; }
 
 bool content_decoder_is_complete(const struct content_decoder *decoder) { return decoder->is_complete; }
 
@@ -263,5 +265,5 @@ enum decoder_verdict content_decoder_run(struct content_decoder *decoder, const 
         decoder->coding == CODING_BROTLI ? run_brotli(decoder, input, input_len, out, out_size, ret_out_len)
         : decoder->coding == CODING_ZSTD ? run_zstd(decoder, input, input_len, out, out_size, ret_out_len)
                                          : run_zlib(decoder, input, input_len, out, out_size, ret_out_len);
-    return verdict == DECODER_IS_BROKEN && decoder->lacks_memory ? DECODER_HAS_NO_MEMORY : verdict;
+    return verdict == DECODER_IS_BROKEN && decoder->wanted_bytes > 0 ? DECODER_HAS_NO_MEMORY : verdict;
 }

@@ -29,9 +29,9 @@ struct content_decoder; /* opaque */
 /* What every decoder of the coding needs, in bytes; a larger window takes more. */
 size_t content_decoder_bytes(enum content_coding coding) MUST_CHECK;
 
-/* The caller has taken content_decoder_bytes() of the budget; content_decoder_free() gives them back, with what was
- * taken beyond. NULL: no memory, they are given back at once. */
-struct content_decoder *content_decoder_new(enum content_coding coding, struct memory_budget *budget,
+/* The caller has taken `bytes` of the budget, at least content_decoder_bytes(); content_decoder_free() gives them back,
+ * with what was taken beyond. NULL: no memory, they are given back at once. */
+struct content_decoder *content_decoder_new(enum content_coding coding, size_t bytes, struct memory_budget *budget,
                                             struct memory_account *account) NONNULL MUST_CHECK;
 void content_decoder_free(struct content_decoder *decoder); /* NULL is a no-op */
 
@@ -39,6 +39,9 @@ void content_decoder_free(struct content_decoder *decoder); /* NULL is a no-op *
  * more to come without any input. */
 enum decoder_verdict content_decoder_run(struct content_decoder *decoder, const char **input, size_t *input_len,
                                          char *out, size_t out_size, size_t *ret_out_len) NONNULL MUST_CHECK;
+
+/* After DECODER_HAS_NO_MEMORY: with how many bytes it would have come further. */
+size_t content_decoder_wanted(const struct content_decoder *decoder) NONNULL MUST_CHECK;
 
 /* Does the coded body end where the input has ended? */
 bool content_decoder_is_complete(const struct content_decoder *decoder) NONNULL MUST_CHECK;

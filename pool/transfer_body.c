@@ -200,10 +200,10 @@ void transfer_end_decoding(struct transfer *t)
 
 static bool begin_decoding(struct transfer *t)
 {
-    size_t bytes = content_decoder_bytes(t->coding);
+    size_t bytes = t->decoder_bytes ? t->decoder_bytes : content_decoder_bytes(t->coding);
     if (!memory_take(t->env->memory, &t->spec.call->memory, bytes))
         return false;
-    t->decoder = content_decoder_new(t->coding, t->env->memory, &t->spec.call->memory);
+    t->decoder = content_decoder_new(t->coding, bytes, t->env->memory, &t->spec.call->memory);
     if (!t->decoder)
         t->failure = ST_NO_MEMORY;
     return true;
@@ -223,14 +223,16 @@ static bool decode(struct transfer *t, const char **bytes, size_t *len, size_t *
     return verdict == DECODER_GOES_ON && keep(t, decoded, *ret_decoded);
 }
 
-/* There is no memory for what a window takes. A decoder that has only just begun can wait: it will begin again. */
+/* There is no memory for what a window takes. A decoder that has only just begun can begin again later. */
 static bool can_begin_again(const struct transfer *t, size_t consumed)
 {
     return t->failure == ST_NO_MEMORY && t->decoder && t->seen_bytes == 0 && t->coded_bytes == consumed;
 }
 
+/* It will ask for all that it wanted at once: what is given back here must not make it try in vain for ever. */
 static size_t begin_again_later(struct transfer *t)
 {
+    t->decoder_bytes = content_decoder_wanted(t->decoder);
     transfer_end_decoding(t);
     t->failure = ST_OK;
     t->coded_bytes = t->decoded_len = 0;

@@ -58,6 +58,7 @@ struct transfer {
     bool accepts_codings;
     enum content_coding coding;
     struct content_decoder *decoder; /* NULL: not begun */
+    size_t decoder_bytes;            /* what it will take; 0: what is usual */
     size_t decoded_len;              /* of the piece that a pause has interrupted */
     size_t coded_bytes;              /* that were decoded */
     size_t paid_bytes;               /* decoded bytes that were paid for and have not come yet */

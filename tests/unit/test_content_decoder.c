@@ -99,7 +99,7 @@ static struct decoded decode(enum content_coding coding, const char *coded, size
 {
     struct decoded result = { .bytes = BUF_INIT(CODED_MAX) };
     atomic_fetch_add(&budget.taken, content_decoder_bytes(coding));
-    struct content_decoder *decoder = content_decoder_new(coding, &budget, &account);
+    struct content_decoder *decoder = content_decoder_new(coding, content_decoder_bytes(coding), &budget, &account);
     char *out = malloc(out_size);
     assert_non_null(decoder);
     for (size_t at = 0; at < len && result.verdict == DECODER_GOES_ON;) {
