@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "tests/abuse/batch.h"
 #include "tests/support/json_path.h"
+#include "tests/support/procs.h"
 #include "tests/support/spawn.h"
 #include "tests/support/timing.h"
 
@@ -285,20 +286,12 @@ void cdn_loop__names_twinpool__refused(void **state)
 /* The front end's peak: bombs and bodies without end passed through it. */
 void bombs__after_all__memory_is_bounded(void **state)
 {
-    char path[64], line[128];
-    long peak_kib = -1;
     (void)state;
     if (scaled_ms(1) != 1) {
         print_message("    a sanitizer's memory says nothing\n");
         skip();
     }
-    snprintf(path, sizeof path, "/proc/%d/status", (int)server_front_end_pid(lab_server(LAB_STRICT)));
-    FILE *file = fopen(path, "re");
-    assert_non_null(file);
-    while (fgets(line, sizeof line, file))
-        if (strncmp(line, "VmHWM:", 6) == 0)
-            peak_kib = strtol(line + 6, NULL, 10);
-    fclose(file);
-    print_message("    the front end's peak is %ld KiB\n", peak_kib);
+    size_t peak_kib = procs_peak_rss_kib(server_front_end_pid(lab_server(LAB_STRICT)));
+    print_message("    the front end's peak is %zu KiB\n", peak_kib);
     assert_true(peak_kib > 0 && peak_kib < MEMORY_MOST_KIB);
 }

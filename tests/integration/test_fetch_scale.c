@@ -7,6 +7,7 @@
  * handle with its receive buffer (CURLOPT_BUFFERSIZE is 16 KiB), its connection, our transfer, fetch and job, the small
  * body and the result. */
 #include "tests/integration/fetch_rig.h"
+#include "tests/support/procs.h"
 
 /* So many connections take a slow machine seconds. */
 #define PATIENT ",\"connect_timeout_ms\":60000,\"first_byte_timeout_ms\":60000"
@@ -50,20 +51,7 @@ static int start(void **state)
     return rig_start(flags);
 }
 
-/* VmHWM of the front end, in KiB. */
-static size_t peak_kib(void)
-{
-    char path[64], line[256];
-    size_t kib = 0;
-    snprintf(path, sizeof path, "/proc/%d/status", (int)server_front_end_pid(&server));
-    FILE *file = fopen(path, "re");
-    assert_non_null(file);
-    while (fgets(line, sizeof line, file))
-        if (strncmp(line, "VmHWM:", 6) == 0)
-            kib = strtoul(line + 6, NULL, 10);
-    fclose(file);
-    return kib;
-}
+static size_t peak_kib(void) { return procs_peak_rss_kib(server_front_end_pid(&server)); }
 
 /* Sanitizers have memory of their own for ours. */
 static void expect_bounded_memory(unsigned in_flight)

@@ -74,17 +74,21 @@ size_t procs_count_fds(pid_t pid)
     return count;
 }
 
-size_t procs_rss_kib(pid_t pid)
+static size_t status_kib(pid_t pid, const char *name)
 {
     char path[64], line[256];
     snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
     FILE *file = fopen(path, "re");
     if (!file)
         return 0;
-    unsigned long kib = 0;
-    while (fgets(line, sizeof line, file))
-        if (sscanf(line, "VmRSS: %lu", &kib) == 1)
-            break;
+    size_t kib = 0, name_len = strlen(name);
+    while (kib == 0 && fgets(line, sizeof line, file))
+        if (strncmp(line, name, name_len) == 0)
+            kib = strtoul(line + name_len, NULL, 10);
     fclose(file);
     return kib;
 }
+
+size_t procs_rss_kib(pid_t pid) { return status_kib(pid, "VmRSS:"); }
+
+size_t procs_peak_rss_kib(pid_t pid) { return status_kib(pid, "VmHWM:"); }

@@ -20,7 +20,8 @@ bool procs_is_gone(pid_t pid);
 /* Open descriptors of a process; 0 if it cannot be read. */
 size_t procs_count_fds(pid_t pid);
 
-/* Resident memory in KiB; 0 if it cannot be read. */
+/* Resident memory in KiB, now and at its peak; 0 if it cannot be read. */
 size_t procs_rss_kib(pid_t pid);
+size_t procs_peak_rss_kib(pid_t pid);
 
 #endif

@@ -1,5 +1,5 @@
 /* Tests of calls that need only some of their URLs (fetch_call.required): they end as soon as it is settled. */
-#include "tests/unit/fetch_rig.h"
+#include "tests/unit/gated_rig.h"
 
 static const char enough[] = "not needed any more: enough others have succeeded (require)";
 static const char hopeless[] = "of no use any more: too many others have failed (require)";
@@ -21,25 +21,9 @@ static void run_quickly(struct call *c)
     wait_quickly(c);
 }
 
-/* An answer that comes when the test wants it to. */
-static struct origin *gated;
-
 static struct fetch_item *add_gated(struct call *c)
 {
     return add_urlf(c, "http://127.0.0.1:%u/gate", origin_port(gated));
-}
-
-static int start_gated(void **state)
-{
-    gated = origin_start("127.0.0.1", 0);
-    return !gated || setup(state);
-}
-
-static int stop_gated(void **state)
-{
-    int result = teardown(state);
-    origin_stop(gated);
-    return result;
 }
 
 static void expect_cancelled(const struct fetch_item *item, const char *message)
@@ -269,8 +253,6 @@ static void settled__then_cancelled__keeps_what_was_said_first(void **state)
         assert_true(count_status(c, ST_CANCELLED) == 0 || count_status(c, ST_DRAINING) == 0);
     }
 }
-
-#define gated_test(f) cmocka_unit_test_setup_teardown(f, start_gated, stop_gated)
 
 int main(void)
 {

@@ -1,8 +1,7 @@
 /* Tests of pool/io_share.c: identical items share one transfer, and what becomes of them when it ends early. */
-#include "tests/unit/fetch_rig.h"
+#include "tests/unit/gated_rig.h"
 
 static unsigned next_key;
-static struct origin *gated; /* of the test: its gate is shut */
 
 static struct fetch_item *add_shared(struct call *c, const char *url)
 {
@@ -19,19 +18,6 @@ static struct fetch_item *add_gated(struct call *c)
     struct fetch_item *item = add_urlf(c, "http://127.0.0.1:%u/gate", origin_port(gated));
     item->coalesces = true;
     return item;
-}
-
-static int start_gated(void **state)
-{
-    gated = origin_start("127.0.0.1", 0);
-    return !gated || setup(state);
-}
-
-static int stop_gated(void **state)
-{
-    int result = teardown(state);
-    origin_stop(gated);
-    return result;
 }
 
 /* ---- sharing */
@@ -442,29 +428,27 @@ static void crowd__many_threads_and_cancels__each_done_once(void **state)
     assert_true(origin_get_counts(origin).requests - before < CALLS * ITEMS / 2);
 }
 
-#define share_test(f) cmocka_unit_test_setup_teardown(f, start_gated, stop_gated)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        share_test(share__within_a_call__one_request),
-        share_test(share__across_calls__each_result_its_own),
-        share_test(share__failure__shared_as_well),
-        share_test(share__refusal__shared_as_well),
-        share_test(no_share__body__sent_as_often_as_asked),
-        share_test(no_share__one_after_the_other__each_fetched),
-        share_test(no_share__anything_differs__each_fetched),
-        share_test(no_share__traced__each_fetched),
-        share_test(leader_cancelled__under_way__a_follower_takes_over),
-        share_test(leader_cancelled__waiting__a_follower_waits_instead),
-        share_test(leader_cancelled__waiting_for_its_call__a_follower_starts_at_once),
-        share_test(leader_cancelled__resting__a_follower_takes_over),
-        share_test(leader_expired__under_way__a_follower_takes_over),
-        share_test(leader_expired__waiting__the_follower_expires_on_its_own),
-        share_test(follower_cancelled__the_leader_goes_on),
-        share_test(quorum__of_shared_items__all_count),
-        share_test(quorum__ends_a_leader__its_followers_go_on),
-        share_test(crowd__many_threads_and_cancels__each_done_once),
+        gated_test(share__within_a_call__one_request),
+        gated_test(share__across_calls__each_result_its_own),
+        gated_test(share__failure__shared_as_well),
+        gated_test(share__refusal__shared_as_well),
+        gated_test(no_share__body__sent_as_often_as_asked),
+        gated_test(no_share__one_after_the_other__each_fetched),
+        gated_test(no_share__anything_differs__each_fetched),
+        gated_test(no_share__traced__each_fetched),
+        gated_test(leader_cancelled__under_way__a_follower_takes_over),
+        gated_test(leader_cancelled__waiting__a_follower_waits_instead),
+        gated_test(leader_cancelled__waiting_for_its_call__a_follower_starts_at_once),
+        gated_test(leader_cancelled__resting__a_follower_takes_over),
+        gated_test(leader_expired__under_way__a_follower_takes_over),
+        gated_test(leader_expired__waiting__the_follower_expires_on_its_own),
+        gated_test(follower_cancelled__the_leader_goes_on),
+        gated_test(quorum__of_shared_items__all_count),
+        gated_test(quorum__ends_a_leader__its_followers_go_on),
+        gated_test(crowd__many_threads_and_cancels__each_done_once),
     };
     return cmocka_run_group_tests_name("fetch_share", tests, start_origin, stop_origin);
 }
