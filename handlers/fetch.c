@@ -36,6 +36,11 @@ static void answer_failure(struct exchange *x, const struct fetch_item *item)
     json_text(&members, item->phase);
     buf_lit(&members, ",\"url\":");
     json_text(&members, item->url);
+    if (item->budget) {
+        buf_byte(&members, ',');
+        json_key(&members, "budget");
+        json_text(&members, item->budget);
+    }
     if (item->json)
         buf_append(&members, item->json + item->json_tail, tail_len);
     buf_byte(&members, '\0');

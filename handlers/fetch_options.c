@@ -290,6 +290,15 @@ static const char *check_header(const cJSON *header)
     return NULL;
 }
 
+/* Names are compared without case, unlike JSON's keys. */
+static bool is_repeated(const cJSON *headers, const cJSON *header)
+{
+    const cJSON *before = headers->child;
+    while (before != header && strcasecmp(before->string, header->string) != 0)
+        before = before->next;
+    return before != header;
+}
+
 /* libcurl's spelling of a header without a value is "Name;". */
 static const char *join_header(struct fetch_reader *reader, const cJSON *header)
 {
@@ -312,6 +321,8 @@ static void read_header_lines(struct fetch_reader *reader, const cJSON *headers,
     cJSON_ArrayForEach(header, headers)
     {
         const char *wrong = check_header(header);
+        if (!wrong && is_repeated(headers, header))
+            wrong = "this header is there already, in other letters";
         if (wrong)
             fetch_errors_add(&reader->errors, at, header->string, "%s", wrong);
         else
@@ -467,6 +478,14 @@ bool fetch_options_read(struct fetch_reader *reader, const cJSON *member, struct
         }
     }
     return false;
+}
+
+void fetch_options_offer(struct nearest_name *nearest)
+{
+    for (size_t i = 0; i < ARRAY_LEN(number_options); i++)
+        nearest_name_offer(nearest, number_options[i].name);
+    for (size_t i = 0; i < ARRAY_LEN(other_options); i++)
+        nearest_name_offer(nearest, other_options[i].name);
 }
 
 /* cJSON_HasObjectItem() ignores case. */

@@ -11,6 +11,7 @@
 #include "base/arena.h"
 #include "base/attrs.h"
 #include "base/buf.h"
+#include "base/nearest_name.h"
 #include "handlers/limits.h"
 #include "pool/fetch_call.h"
 
@@ -46,6 +47,9 @@ bool fetch_options_read(struct fetch_reader *reader, const struct cJSON *member,
     NONNULL MUST_CHECK;
 bool fetch_options_read_parameter(struct fetch_reader *reader, const char *name, const char *value,
                                   struct fetch_item *item) NONNULL MUST_CHECK;
+
+/* All options, for "did you mean". */
+void fetch_options_offer(struct nearest_name *nearest) NONNULL;
 
 /* After all members of the object were read: do they go together? */
 void fetch_options_check(struct fetch_reader *reader, const struct cJSON *object, const struct fetch_item *item)

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/json_check.h"
+#include "base/nearest_name.h"
 #include "handlers/fetch_options.h"
 #include "pool/io_pool.h"
 
@@ -75,6 +76,37 @@ static bool allocate_items(struct fetch_reader *reader, struct fetch_call *call,
     return call->items != NULL;
 }
 
+static const char *const call_members[] = { "url", "urls", "concurrency", "require", "forward_traceparent", NULL };
+
+static bool is_call_member(const char *name)
+{
+    size_t i = 0;
+    while (call_members[i] && strcmp(call_members[i], name) != 0)
+        i++;
+    return call_members[i] != NULL;
+}
+
+static void add_unknown(struct fetch_reader *reader, const char *name, bool is_in_list)
+{
+    struct nearest_name nearest;
+    if (is_in_list && is_call_member(name)) {
+        fetch_errors_add(&reader->errors, reader->at, name, "belongs beside urls, not into one of them");
+        return;
+    }
+    nearest_name_start(&nearest, name);
+    for (size_t i = 0; !is_in_list && call_members[i]; i++)
+        nearest_name_offer(&nearest, call_members[i]);
+    if (is_in_list)
+        nearest_name_offer(&nearest, "url");
+    fetch_options_offer(&nearest);
+    const char *where = is_in_list ? "a URL's object" : "a fetch";
+    if (nearest.name[0])
+        fetch_errors_add(&reader->errors, reader->at, name, "is not a member of %s; did you mean %s?", where,
+                         nearest.name);
+    else
+        fetch_errors_add(&reader->errors, reader->at, name, "is not a member of %s", where);
+}
+
 /* An object of "urls": its own URL and options over the defaults, which the item has already. */
 static void read_item_object(struct fetch_reader *reader, const cJSON *object, struct fetch_item *item)
 {
@@ -84,10 +116,11 @@ static void read_item_object(struct fetch_reader *reader, const cJSON *object, s
         if (strcmp(member->string, "url") == 0)
             item->url = member->valuestring; /* NULL unless a string */
         else if (!fetch_options_read(reader, member, item))
-            fetch_errors_add(&reader->errors, reader->at, member->string, "is not a member of a URL's object");
+            add_unknown(reader, member->string, true);
     }
     if (!item->url)
-        fetch_errors_add(&reader->errors, reader->at, "url", "must be a string");
+        fetch_errors_add(&reader->errors, reader->at, "url",
+                         cJSON_GetObjectItemCaseSensitive(object, "url") ? "must be a string" : "is missing");
     fetch_options_check(reader, object, item);
 }
 
@@ -140,7 +173,7 @@ static void read_require(struct fetch_reader *reader, const cJSON *member, struc
     else if (cJSON_IsString(member) && strcmp(member->valuestring, "any") == 0)
         required = 1;
     else if (cJSON_IsNumber(member))
-        fetch_options_read_integer(reader, member, 1, call->count, NULL, &required);
+        fetch_options_read_integer(reader, member, 1, call->count, "as many as there are urls", &required);
     else
         fetch_errors_add(&reader->errors, "", member->string, "must be \"all\", \"any\" or a number of URLs");
     call->required = (size_t)required;
@@ -172,7 +205,7 @@ static void read_members(struct fetch_reader *reader, const cJSON *root, struct 
             fetch_options_read_integer(reader, member, 1, reader->limits->fetch_inflight_max, "--fetch-inflight-max",
                                        &concurrency);
         else if (!fetch_options_read(reader, member, defaults))
-            fetch_errors_add(&reader->errors, "", member->string, "is not a member of a fetch");
+            add_unknown(reader, member->string, false);
     }
     request->call.concurrency = (unsigned)concurrency;
     fetch_options_check(reader, root, defaults);
@@ -282,8 +315,9 @@ static const char *copy_text(struct fetch_reader *reader, const char *text)
 
 static void read_parameter(struct fetch_reader *reader, const struct query_param *param, struct fetch_item *item)
 {
-    static const char advice[] = "is not a parameter here; if it is part of the url, percent-encode that "
-                                 "(curl -G --data-urlencode 'url=…')";
+    static const char advice[] =
+        "is not a parameter of GET /fetch, which takes url and the options that are numbers; for others use POST. If "
+        "it is part of the url, percent-encode that (curl -G --data-urlencode 'url=…')";
     if (strcmp(param->name, "explain") == 0)
         return; /* fetch.c has read it */
     if (strcmp(param->name, "url") != 0) {

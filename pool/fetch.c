@@ -123,16 +123,18 @@ static void be_over(struct fetch *fetch)
     fetch->env->on_over(fetch);
 }
 
-static void fail(struct fetch *fetch, enum status status, const char *phase, const char *message)
+static void fail(struct fetch *fetch, const struct fetch_why *why)
 {
     struct ledger_entry last = fetch->own_outcome.last;
     if (fetch->last)
         keep_transfer(fetch, fetch->last);
     fetch->last = NULL;
-    fetch->own_outcome = (struct transfer_outcome){
-        .status = status, .phase = phase, .is_retriable = status_retriable(status), .last = last
-    };
-    memccpy(fetch->own_outcome.message, message, '\0', sizeof fetch->own_outcome.message - 1);
+    fetch->own_outcome = (struct transfer_outcome){ .status = why->status,
+                                                    .phase = why->phase,
+                                                    .budget = why->budget,
+                                                    .is_retriable = status_retriable(why->status),
+                                                    .last = last };
+    memccpy(fetch->own_outcome.message, why->message, '\0', sizeof fetch->own_outcome.message - 1);
     be_over(fetch);
 }
 
@@ -295,7 +297,7 @@ static void begin_attempt(struct fetch *fetch)
     if (ended)
         end_attempt(fetch, ended);
     else if (!fetch->first)
-        fail(fetch, ST_NO_MEMORY, "connect", status_title(ST_NO_MEMORY));
+        fail(fetch, &(struct fetch_why){ ST_NO_MEMORY, "connect", status_title(ST_NO_MEMORY), NULL });
     else if (may_hedge(fetch->spec.item))
         watch_for_hedge(fetch);
 }
@@ -318,14 +320,15 @@ void fetch_set_waits(struct fetch *fetch, uint64_t queue_ns, uint64_t host_queue
     fetch->spec.host_queue_ns = host_queue_ns;
 }
 
-void fetch_give_up(struct fetch *fetch, enum status why, const char *phase, const char *message)
+void fetch_give_up(struct fetch *fetch, const struct fetch_why *why)
 {
-    if (!phase)
-        phase = fetch->first ? transfer_phase(fetch->first) : fetch->state == FETCH_RESTING ? "retry" : "queue";
+    struct fetch_why reached = *why;
+    if (!reached.phase)
+        reached.phase = fetch->first ? transfer_phase(fetch->first) : fetch->state == FETCH_RESTING ? "retry" : "queue";
     stop(fetch, &fetch->first);
     stop(fetch, &fetch->hedge);
     release_extra(fetch);
-    fail(fetch, why, phase, message);
+    fail(fetch, &reached);
 }
 
 /* ---- what others ask */

@@ -16,6 +16,7 @@
 
 #include "base/attrs.h"
 #include "pool/fetch_call.h"
+#include "pool/fetch_render.h"
 #include "pool/transfer.h"
 
 struct fetch; /* opaque */
@@ -56,10 +57,8 @@ void fetch_start(struct fetch *fetch, const struct fetch_spec *spec) NONNULL;
 void fetch_resume(struct fetch *fetch) NONNULL;
 /* How long it has waited for its slots by now, in all. */
 void fetch_set_waits(struct fetch *fetch, uint64_t queue_ns, uint64_t host_queue_ns) NONNULL;
-/* Ends it with this failure: on_over() is called. Under way, resting or waiting for its slots. `phase` NULL: as far as
- * it has come. */
-void fetch_give_up(struct fetch *fetch, enum status why, const char *phase, const char *message)
-    __attribute__((nonnull(1, 4)));
+/* Ends it with this failure: on_over() is called. Under way, resting or waiting for its slots. */
+void fetch_give_up(struct fetch *fetch, const struct fetch_why *why) NONNULL;
 
 void *fetch_user(const struct fetch *fetch) NONNULL;
 uint64_t fetch_rest_due_ns(const struct fetch *fetch) NONNULL;

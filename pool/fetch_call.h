@@ -41,11 +41,12 @@ struct fetch_item {
     /* Result, valid once the item is done. */
     enum status status; /* ST_OK: the origin answered, with whatever HTTP status */
     unsigned http_status;
-    bool is_retriable; /* of a failure: trying again may help */
-    const char *phase; /* of a failure: "url" "policy" "queue" "host_queue" "dns" "connect" "tls" "send" "first_byte"
-                          "body" "redirect" "retry" */
-    char *message;     /* of a failure: for people, valid UTF-8; NULL: no memory for it */
-    char *json;        /* the whole item object as JSON text; NULL: no memory for it */
+    bool is_retriable;  /* of a failure: trying again may help */
+    const char *phase;  /* of a failure: "url" "policy" "queue" "host_queue" "dns" "connect" "tls" "send" "first_byte"
+                           "body" "redirect" "retry" */
+    const char *budget; /* of a failure: the limit on time that was used up; NULL: none was */
+    char *message;      /* of a failure: for people, valid UTF-8; NULL: no memory for it */
+    char *json;         /* the whole item object as JSON text; NULL: no memory for it */
     size_t json_len;
     size_t json_tail;   /* of a failure: where `,"attempts":…}` begins in it */
     size_t taken_bytes; /* of the pool's memory budget */

@@ -79,7 +79,7 @@ static void write_body(const struct transfer_outcome *outcome, enum fetch_body_f
     if (form == FETCH_BODY_NONE) {
         buf_lit(out, "\"bytes\":");
         json_uint(out, outcome->body_seen);
-    } else if (form != FETCH_BODY_JSON) {
+    } else if (form != FETCH_BODY_JSON || outcome->has_no_body) {
         write_text_or_base64(outcome, form, out);
     } else if (outcome->is_truncated) {
         write_text_or_base64(outcome, form, out);
@@ -173,7 +173,7 @@ static void set_failure(struct fetch_item *item, enum status status, const char 
             *c = '?';
 }
 
-static void write_error(const struct fetch_item *item, const char *budget, struct buf *out)
+static void write_error(const struct fetch_item *item, struct buf *out)
 {
     buf_lit(out, ",\"error\":{\"code\":");
     json_text(out, status_code(item->status));
@@ -183,9 +183,9 @@ static void write_error(const struct fetch_item *item, const char *budget, struc
     json_text(out, item->message ? item->message : status_title(item->status));
     buf_lit(out, ",\"retriable\":");
     json_bool(out, item->is_retriable);
-    if (budget) {
+    if (item->budget) {
         buf_lit(out, ",\"budget\":");
-        json_text(out, budget);
+        json_text(out, item->budget);
     }
     buf_byte(out, '}');
 }
@@ -195,11 +195,12 @@ static void render_failure(struct fetch_item *item, size_t index, const struct f
 {
     set_failure(item, status, phase, message);
     item->is_retriable = report->outcome->is_retriable;
+    item->budget = report->outcome->budget;
     size_t bytes =
         FIXED_MEMBERS_BYTES + 6 * (strlen(item->url) + TRANSFER_MESSAGE_SIZE) + 6 * ledger_bytes(report->ledger);
     struct buf out = BUF_INIT(bytes);
     write_index_and_url(item, index, &out);
-    write_error(item, report->outcome->budget, &out);
+    write_error(item, &out);
     item->json_tail = out.len;
     write_attempts(report, &out);
     write_times(item, report, &out);
@@ -210,11 +211,11 @@ static void render_failure(struct fetch_item *item, size_t index, const struct f
         take_result(item, &out);
 }
 
-void fetch_render_unstarted(struct fetch_item *item, size_t index, enum status why, const char *phase,
-                            const char *message, uint64_t accepted_ns, uint64_t host_queue_ns)
+void fetch_render_unstarted(struct fetch_item *item, size_t index, const struct fetch_why *why, uint64_t accepted_ns,
+                            uint64_t host_queue_ns)
 {
     const struct ledger nothing = { 0 };
-    const struct transfer_outcome outcome = { .is_retriable = status_retriable(why) };
+    const struct transfer_outcome outcome = { .is_retriable = status_retriable(why->status), .budget = why->budget };
     uint64_t now_ns = clock_now_ns();
     render_failure(item, index,
                    &(struct fetch_report){ .outcome = &outcome,
@@ -223,7 +224,7 @@ void fetch_render_unstarted(struct fetch_item *item, size_t index, enum status w
                                            .ended_ns = now_ns,
                                            .queue_ns = now_ns - accepted_ns,
                                            .host_queue_ns = host_queue_ns },
-                   why, phase, message);
+                   why->status, why->phase ? why->phase : "queue", why->message);
 }
 
 /* ---- answers */

@@ -22,13 +22,20 @@ struct fetch_report {
     uint64_t accepted_ns, ended_ns, queue_ns, host_queue_ns;
 };
 
+/* Why an item ends before its attempts do. Texts are static. */
+struct fetch_why {
+    enum status status;
+    const char *phase; /* NULL: as far as it has come */
+    const char *message;
+    const char *budget; /* of time that was used up; NULL: none */
+};
+
 /* Sets the item's result and its JSON. Without memory for an answer the item fails with ST_NO_MEMORY; without memory
  * for that, json stays NULL. */
 void fetch_render_report(struct fetch_item *item, size_t index, const struct fetch_report *report) NONNULL;
 
-/* The same for an item that was never tried: all of its time was waiting, `host_queue_ns` of it for its host. `message`
- * may be any bytes. */
-void fetch_render_unstarted(struct fetch_item *item, size_t index, enum status why, const char *phase,
-                            const char *message, uint64_t accepted_ns, uint64_t host_queue_ns) NONNULL;
+/* The same for an item that was never tried: all of its time was waiting, `host_queue_ns` of it for its host. */
+void fetch_render_unstarted(struct fetch_item *item, size_t index, const struct fetch_why *why, uint64_t accepted_ns,
+                            uint64_t host_queue_ns) NONNULL;
 
 #endif

@@ -148,10 +148,8 @@ void io_settle(struct io_pool *pool, struct io_aftermath *aftermath, struct bell
 void io_cancel_rest(struct io_call *state, enum status why, const char *text, uint64_t now_ns,
                     struct io_aftermath *aftermath) __attribute__((nonnull(1, 5)));
 
-/* Of a job that is ended early: for what, in words, and in which phase if it waits. Without the lock, too. */
-enum status io_why(const struct io_job *job) NONNULL MUST_CHECK;
-const char *io_why_text(const struct io_job *job) NONNULL MUST_CHECK;
-const char *io_wait_phase(enum status why) MUST_CHECK;
+/* Of a job that is ended early. Without the lock, too. */
+struct fetch_why io_why(const struct io_job *job) NONNULL MUST_CHECK;
 
 /* The call's waiting items, or this one, may expire from now on. */
 void io_watch_expiry(struct io_call *state) NONNULL;

@@ -68,8 +68,11 @@ static void serve_followers(struct io_thread *thread, struct io_job *leader)
         if (leader->fetch)
             fetch_render(leader->fetch, job->item, io_job_index(job), job->call->call->started_ns, true);
         else
-            fetch_render_unstarted(job->item, io_job_index(job), leader->item->status, leader->item->phase,
-                                   leader->item->message ? leader->item->message : "", job->call->call->started_ns, 0);
+            fetch_render_unstarted(job->item, io_job_index(job),
+                                   &(struct fetch_why){ .status = leader->item->status,
+                                                        .phase = leader->item->phase,
+                                                        .message = leader->item->message ? leader->item->message : "" },
+                                   job->call->call->started_ns, 0);
         give_back(thread, job);
     }
 }
@@ -89,12 +92,10 @@ static void on_over(struct fetch *fetch)
     give_back(thread, job);
 }
 
-static void finish_unstarted(struct io_thread *thread, struct io_job *job, enum status why, const char *phase,
-                             const char *text)
+static void finish_unstarted(struct io_thread *thread, struct io_job *job, const struct fetch_why *why)
 {
-    job->summary = (struct fetch_summary){ .status = why };
-    fetch_render_unstarted(job->item, io_job_index(job), why, phase, text, job->call->call->started_ns,
-                           job->ticket.host_queue_ns);
+    job->summary = (struct fetch_summary){ .status = why->status };
+    fetch_render_unstarted(job->item, io_job_index(job), why, job->call->call->started_ns, job->ticket.host_queue_ns);
     if (job->share)
         serve_followers(thread, job);
     give_back(thread, job);
@@ -116,7 +117,7 @@ static void on_rest(struct fetch *fetch)
     if (timers_set(&thread->loop.timers, &job->rest, fetch_rest_due_ns(fetch)))
         TAILQ_INSERT_TAIL(&thread->rested, job, link);
     else
-        fetch_give_up(fetch, ST_NO_MEMORY, "retry", status_title(ST_NO_MEMORY));
+        fetch_give_up(fetch, &(struct fetch_why){ ST_NO_MEMORY, "retry", status_title(ST_NO_MEMORY), NULL });
 }
 
 /* ---- hedges */
@@ -153,7 +154,7 @@ static void begin(struct io_thread *thread, struct io_job *job)
     }
     job->fetch = fetch_new(&thread->env);
     if (!job->fetch) {
-        finish_unstarted(thread, job, ST_NO_MEMORY, "queue", status_title(ST_NO_MEMORY));
+        finish_unstarted(thread, job, &(struct fetch_why){ ST_NO_MEMORY, "queue", status_title(ST_NO_MEMORY), NULL });
         return;
     }
     struct fetch_spec spec = {
@@ -170,10 +171,11 @@ static void begin(struct io_thread *thread, struct io_job *job)
 }
 
 /* Under way, resting, or waiting for its next attempt. */
-static void give_up(struct io_job *job, enum status why, const char *phase)
+static void give_up(struct io_job *job)
 {
+    struct fetch_why why = io_why(job);
     fetch_set_waits(job->fetch, job->ticket.queue_ns, job->ticket.host_queue_ns);
-    fetch_give_up(job->fetch, why, phase, io_why_text(job));
+    fetch_give_up(job->fetch, &why);
 }
 
 static void start(struct io_thread *thread, struct io_job *job)
@@ -182,17 +184,17 @@ static void start(struct io_thread *thread, struct io_job *job)
         begin(thread, job);
         return;
     }
-    enum status why = io_why(job);
+    struct fetch_why why = io_why(job);
     if (job->fetch)
-        give_up(job, why, io_wait_phase(why));
+        give_up(job);
     else
-        finish_unstarted(thread, job, why, io_wait_phase(why), io_why_text(job));
+        finish_unstarted(thread, job, &why);
 }
 
 static void cancel(struct io_job *job)
 {
     if (job->fetch)
-        give_up(job, io_why(job), job->refusal != ST_OK ? io_wait_phase(job->refusal) : NULL);
+        give_up(job);
 }
 
 static void take_orders(struct io_thread *thread, struct io_jobs *new_jobs, struct io_jobs *to_cancel)

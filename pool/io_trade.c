@@ -34,14 +34,36 @@ static struct io_thread *choose_thread(struct io_pool *pool, const struct io_job
 /* Most of its time in the queue was its host's fault. */
 static bool waited_for_host(const struct io_job *job) { return job->ticket.host_queue_ns * 2 > job->ticket.queue_ns; }
 
-enum status io_why(const struct io_job *job) { return job->refusal != ST_OK ? job->refusal : job->call->why; }
-
-const char *io_why_text(const struct io_job *job)
+static struct fetch_why why_refused(enum status refusal)
 {
-    return job->refusal == ST_OK && job->call->why_text ? job->call->why_text : status_title(io_why(job));
+    switch ((int)refusal) {
+    case ST_HOST_BUSY:
+        return (struct fetch_why){ refusal, "host_queue",
+                                   "the time for this URL was over while it waited for its host to have room "
+                                   "(--fetch-per-host)",
+                                   "timeout_ms" };
+    case ST_DEADLINE_EXCEEDED:
+        return (struct fetch_why){ refusal, "queue", "the time for this URL was over before its turn came",
+                                   "timeout_ms" };
+    case ST_BREAKER_OPEN:
+        return (struct fetch_why){ refusal, "queue",
+                                   "the host has failed too often in a row (--fetch-breaker-failures) and is left "
+                                   "alone for a while (--fetch-breaker-open-ms)",
+                                   NULL };
+    default:
+        return (struct fetch_why){ refusal, "queue", status_title(refusal), NULL };
+    }
 }
 
-const char *io_wait_phase(enum status why) { return why == ST_HOST_BUSY ? "host_queue" : "queue"; }
+struct fetch_why io_why(const struct io_job *job)
+{
+    const struct io_call *call = job->call;
+    if (job->refusal != ST_OK)
+        return why_refused(job->refusal);
+    if (call->why == ST_DEADLINE_EXCEEDED)
+        return (struct fetch_why){ call->why, NULL, "the time for the whole call was over", "Request-Timeout-Ms" };
+    return (struct fetch_why){ call->why, NULL, call->why_text ? call->why_text : status_title(call->why), NULL };
+}
 
 static uint64_t deadline_ns(const struct io_job *job)
 {
@@ -181,9 +203,9 @@ static void render_failed(const struct io_jobs *failed)
     struct io_job *job;
     TAILQ_FOREACH(job, failed, link)
     {
-        enum status why = io_why(job);
-        fetch_render_unstarted(job->item, io_job_index(job), why, io_wait_phase(why), io_why_text(job),
-                               job->call->call->started_ns, job->ticket.host_queue_ns);
+        struct fetch_why why = io_why(job);
+        fetch_render_unstarted(job->item, io_job_index(job), &why, job->call->call->started_ns,
+                               job->ticket.host_queue_ns);
     }
 }
 

@@ -150,6 +150,12 @@ void transfer_end(struct transfer *t)
     t->env->on_end(t);
 }
 
+static void end_failed(struct transfer *t)
+{
+    transfer_note_ended(t, t->outcome.status, 0);
+    transfer_end(t);
+}
+
 void transfer_stop(struct transfer *transfer)
 {
     transfer_note_ended(transfer, ST_CANCELLED, 0);
@@ -185,8 +191,8 @@ static bool refuse(struct transfer *t, enum status status)
 {
     if (t->redirects > 0)
         transfer_fail(t, status, "policy", "redirected to \"%.80s\": %s", t->url.data, t->refusal);
-    else if (t->parts.address_len == 0)
-        transfer_fail(t, status, "policy", "%.80s: %s", t->parts.host, t->refusal);
+    else if (t->parts.address_len == 0 && (status == ST_BLOCKED_ADDRESS || status == ST_LOOP_DETECTED))
+        transfer_fail(t, status, "policy", "%.80s: %s", t->parts.host, t->refusal); /* of one of its addresses */
     else
         transfer_fail(t, status, "policy", "%s", t->refusal);
     return false;
@@ -264,10 +270,8 @@ static bool take_answer(struct transfer *t, const struct resolver_answer *answer
 static void on_resolved(struct resolver_wait *wait, const struct resolver_answer *answer)
 {
     struct transfer *t = (struct transfer *)(void *)((char *)wait - offsetof(struct transfer, lookup));
-    if (take_answer(t, answer))
-        return;
-    transfer_note_ended(t, t->outcome.status, 0);
-    transfer_end(t);
+    if (!take_answer(t, answer))
+        end_failed(t);
 }
 
 /* t->url and t->parts are the hop's. False: it cannot be made, and the outcome says why. */
@@ -314,9 +318,11 @@ bool transfer_start(struct transfer *transfer, const struct transfer_spec *spec)
     t->counts_body = spec->item->body_form == FETCH_BODY_NONE;
     t->keeps_credentials = true;
     t->redirects = 0;
+    t->is_fresh = t->starts_fresh = false;
     t->charged_bytes = t->taken_bytes = 0;
     t->outcome.was_sent = false;
     t->outcome.repetitions = 0;
+    t->outcome.is_tls = false;
     t->outcome.retry_after_ns = CLOCK_NEVER;
     t->outcome.last = (struct ledger_entry){ .attempt = spec->attempt };
     const char *message;
@@ -377,6 +383,27 @@ static bool take_target(struct transfer *t, const char *target, unsigned http_st
     return true;
 }
 
+void transfer_note_repetition(struct transfer *t)
+{
+    transfer_note_ended(t, ST_CONNECTION_CLOSED, 0);
+    t->outcome.repetitions++;
+    t->began_ns = clock_now_ns();
+    t->connecting_ns = t->tls_ns = t->sent_ns = 0;
+    transfer_enter(t, STAGE_CONNECTING);
+}
+
+/* The hop again, over a new connection: the kept one was dead. */
+static void start_fresh(struct transfer *t)
+{
+    transfer_note_repetition(t);
+    t->starts_fresh = false;
+    t->is_fresh = true;
+    t->failure = ST_OK;
+    detach(t);
+    if (!hand_over(t))
+        end_failed(t);
+}
+
 static bool follow(struct transfer *t, const char *target, unsigned http_status)
 {
     transfer_note_ended(t, ST_OK, http_status);
@@ -398,22 +425,39 @@ static bool follow(struct transfer *t, const char *target, unsigned http_status)
     return false;
 }
 
+/* libcurl takes an answer for whole that ends within its header, or its coded body. */
+static bool is_whole(struct transfer *t)
+{
+    if (!t->head.is_complete)
+        transfer_fail(t, ST_CONNECTION_CLOSED, "first_byte", "the origin closed within the answer's header");
+    else if (!t->is_truncated && !transfer_body_is_whole(t))
+        transfer_fail(t, ST_TRUNCATED, "body", "the coded body ends too early");
+    else
+        return true;
+    return false;
+}
+
+/* False: the outcome says why. */
+static bool has_answer(struct transfer *t, CURLcode code)
+{
+    if (code == CURLE_OK || (t->is_truncated && t->failure == ST_OK))
+        return is_whole(t);
+    transfer_map_failure(t, code);
+    return false;
+}
+
 void transfer_done(CURL *easy, CURLcode code)
 {
     struct transfer *t = transfer_of(easy);
     long http_status = 0;
     char *target = NULL;
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &http_status);
-    if (code != CURLE_OK && !(t->is_truncated && t->failure == ST_OK)) {
-        transfer_map_failure(t, code);
-        transfer_note_ended(t, t->outcome.status, 0);
-        transfer_end(t);
+    if (t->starts_fresh) {
+        start_fresh(t);
         return;
     }
-    if (!t->is_truncated && !transfer_body_is_whole(t)) {
-        transfer_fail(t, ST_TRUNCATED, "body", "the coded body ends too early");
-        transfer_note_ended(t, t->outcome.status, 0);
-        transfer_end(t);
+    if (!has_answer(t, code)) {
+        end_failed(t);
         return;
     }
     if (transfer_will_follow(t))

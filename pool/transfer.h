@@ -78,6 +78,7 @@ struct transfer_outcome {
     const struct response_head *head;
     const char *body; /* decoded; any bytes */
     size_t body_len;
+    bool has_no_body; /* nor could it: HEAD, 204, 304 */
     size_t body_seen; /* decoded bytes in all: more than body_len if they were not kept */
     bool is_truncated, is_tls;
     struct ledger_entry last; /* of the last request; its url is not owned */
@@ -117,7 +118,7 @@ size_t transfer_pass_taken(struct transfer *transfer) NONNULL MUST_CHECK;
 void transfers_resume(struct transfer_env *env) NONNULL;
 
 struct transfer_usage {
-    uint64_t body_bytes;
+    uint64_t body_bytes; /* as they came: coded */
     unsigned connections_opened, connections_reused;
 };
 struct transfer_usage transfer_usage(const struct transfer *transfer) NONNULL;

@@ -55,6 +55,8 @@ struct transfer {
     bool discards_body; /* of a redirect that will be followed */
     bool counts_body;   /* keeps none of it */
     bool is_truncated;
+    bool is_fresh;     /* over a new connection, */
+    bool starts_fresh; /* or shall be, from the beginning */
     bool accepts_codings;
     enum content_coding coding;
     struct content_decoder *decoder; /* NULL: not begun */
@@ -75,6 +77,8 @@ void transfer_configure(struct transfer *t) NONNULL;            /* all options o
 bool transfer_apply_hop(struct transfer *t) NONNULL MUST_CHECK; /* false: no memory */
 bool transfer_will_follow(const struct transfer *t)
     NONNULL MUST_CHECK; /* a redirect, by its status, header and our limit */
+
+void transfer_note_repetition(struct transfer *t) NONNULL; /* the request went out and is about to go out once more */
 
 /* transfer_body.c */
 void transfer_break_protocol(struct transfer *t, const char *how) NONNULL;

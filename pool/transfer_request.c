@@ -48,11 +48,7 @@ static bool begin_repetition(struct transfer *t)
         t->failure = ST_CONNECTION_CLOSED;
         return false;
     }
-    transfer_note_ended(t, ST_CONNECTION_CLOSED, 0);
-    t->outcome.repetitions++;
-    t->began_ns = clock_now_ns();
-    t->connecting_ns = t->tls_ns = t->sent_ns = 0;
-    transfer_enter(t, STAGE_CONNECTING);
+    transfer_note_repetition(t);
     return true;
 }
 
@@ -108,8 +104,13 @@ static int on_request(void *user, char *peer_ip, char *local_ip, int peer_port, 
     (void)peer_port;
     (void)local_port;
     struct transfer *t = user;
-    if (!peer_is_allowed(t, peer_ip) || (t->sent_ns > 0 && !begin_repetition(t)))
+    if (!peer_is_allowed(t, peer_ip))
         return CURL_PREREQFUNC_ABORT;
+    if (t->sent_ns > 0) { /* libcurl would try kept connections for ever, and an origin may close each on purpose */
+        t->failure = ST_CONNECTION_CLOSED;
+        t->starts_fresh = may_repeat(t);
+        return CURL_PREREQFUNC_ABORT;
+    }
     transfer_enter(t, STAGE_REQUEST);
     t->outcome.was_sent = true;
     return CURL_PREREQFUNC_OK;
@@ -260,12 +261,13 @@ static bool apply_header_lines(struct transfer *t)
         given++;
     if (!make_room_for_lines(t, given + 5))
         return false;
-    bool has_type = false;
+    bool has_type = false, has_trace = false;
     for (size_t i = 0; i < given; i++) {
         bool is_type = line_is_named(lines[i], "Content-Type");
         if ((!t->keeps_credentials && is_credential(lines[i])) || (is_type && !t->sends_body && item->body_len > 0))
             continue;
         has_type = has_type || is_type;
+        has_trace = has_trace || line_is_named(lines[i], "traceparent");
         link_line(t, &count, lines[i]);
         if (line_is_named(lines[i], "Range")) /* of the coded form it would be */
             t->accepts_codings = false;
@@ -275,7 +277,7 @@ static bool apply_header_lines(struct transfer *t)
         if (!has_type)
             link_line(t, &count, "Content-Type:"); /* libcurl would claim a form */
     }
-    if (t->spec.call->traceparent)
+    if (t->spec.call->traceparent && !has_trace)
         link_line(t, &count, t->spec.call->traceparent);
     if (t->accepts_codings)
         link_line(t, &count, accept_line.data);
@@ -323,13 +325,13 @@ static void apply_method(struct transfer *t)
  * is too late. HTTP/2 tells which requests it has not begun. */
 static bool wants_fresh_connection(const struct transfer *t, bool is_http2)
 {
-    return t->spec.is_hedge || (!may_repeat(t) && !is_http2);
+    return t->is_fresh || t->spec.is_hedge || (!may_repeat(t) && !is_http2);
 }
 
 static bool is_plain(const struct transfer *t)
 {
     return t->method == FETCH_GET && !t->spec.item->headers && !t->sends_body && !t->spec.call->traceparent &&
-           !t->spec.is_hedge;
+           !t->spec.is_hedge && !t->is_fresh;
 }
 
 bool transfer_apply_hop(struct transfer *t)

@@ -155,8 +155,16 @@ void transfer_map_failure(struct transfer *t, CURLcode code)
         map_own_failure(t);
         return;
     }
-    transfer_fail(t, status, phase_of_failure(t, status, code), "%s",
-                  t->error_text[0] ? t->error_text : curl_easy_strerror(code));
+    long reason = 0;
+    const char *text = t->error_text[0] ? t->error_text : curl_easy_strerror(code),
+               *phase = phase_of_failure(t, status, code);
+    curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &reason);
+    if (code == CURLE_COULDNT_CONNECT && reason != 0)
+        transfer_fail(t, status, phase, "%s port %u: %s", t->parts.host, t->parts.port, strerrordesc_np((int)reason));
+    else if (status == ST_TLS_VERIFY_FAILED)
+        transfer_fail(t, status, phase, "%s (an authority of your own goes into --fetch-ca-file)", text);
+    else
+        transfer_fail(t, status, phase, "%s", text);
 }
 
 static const char *http_version(CURL *easy)
@@ -188,7 +196,8 @@ void transfer_fill_answer(struct transfer *t)
     outcome->head = &t->head;
     outcome->body = t->body.data ? t->body.data : "";
     outcome->body_len = t->body.len;
-    outcome->body_seen = t->seen_bytes;
+    outcome->has_no_body = t->method == FETCH_HEAD || http_status == 204 || http_status == 304;
+    outcome->body_seen = t->seen_bytes < t->spec.item->max_body_bytes ? t->seen_bytes : t->spec.item->max_body_bytes;
     outcome->is_truncated = t->is_truncated;
     outcome->is_tls = t->parts.is_https;
     outcome->redirects = t->redirects;

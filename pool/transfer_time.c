@@ -174,7 +174,7 @@ static void count_usage(struct transfer *t)
         t->usage.connections_opened++;
     else if (t->sent_ns > 0)
         t->usage.connections_reused++;
-    t->usage.body_bytes += t->seen_bytes;
+    t->usage.body_bytes += t->coding == CODING_NONE ? t->seen_bytes : t->coded_bytes;
 }
 
 void transfer_note_ended(struct transfer *t, enum status status, unsigned http_status)

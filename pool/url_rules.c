@@ -304,6 +304,8 @@ static const char *parse_authority(const char *text, size_t len, struct url_part
     if (memchr(text, '@', len))
         return "the URL has a user name or password in it; send an Authorization header instead";
     const char *bracket = memchr(text, ']', len);
+    if (text[0] == '[' && !bracket)
+        return "the IPv6 address has no closing bracket";
     size_t host_len = bracket ? (size_t)(bracket + 1 - text) : len;
     const char *colon = bracket ? bracket + 1 : memchr(text, ':', len);
     if (colon && colon < text + len) {

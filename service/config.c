@@ -8,10 +8,10 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "base/nearest_name.h"
 #include "service/config_file.h"
 #include "service/config_table.h"
 #include "service/config_value.h"
-#include "service/nearest_name.h"
 
 #define VARIABLE_PREFIX "TWINPOOL_"
 

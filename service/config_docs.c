@@ -177,7 +177,9 @@ void config_print_docs(FILE *out)
         "Whatever is wrong stops the program at its start with exit status 2 and a line that names the place: an "
         "unknown\n"
         "name (also of a variable that begins with `TWINPOOL_`; the ones that Kubernetes sets for a Service named\n"
-        "`twinpool` are left alone), a value out of its range, a default deadline above the longest one. A *default* "
+        "`twinpool` are left alone), a value out of its range, a default deadline above the longest one. What only "
+        "shows\n"
+        "when it is used (an address that is taken, a file without certificates) stops it with status 1. A *default* "
         "that is\n"
         "above a limit that you set lower comes down to it.\n",
         out);

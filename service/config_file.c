@@ -11,8 +11,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "base/nearest_name.h"
 #include "service/config_value.h"
-#include "service/nearest_name.h"
 
 struct reading {
     const char *path;
@@ -69,11 +69,20 @@ static void refuse_key(struct reading *reading, const char *key)
         fail(reading, "unknown option %s", key);
 }
 
+/* The library cuts comments off the line with the key only. */
+static size_t len_without_comment(const char *part)
+{
+    const char *comment = strstr(part, " ;"), *after_tab = strstr(part, "\t;");
+    if (!comment || (after_tab && after_tab < comment))
+        comment = after_tab;
+    return comment ? (size_t)(comment - part) : strlen(part);
+}
+
 /* The list so far and one more part, without the comma that may end the line. False: too long. */
 static bool join_list(const char *list, const char *part, char ret_joined[CONFIG_TEXT_MAX])
 {
-    size_t len = strlen(part);
-    while (len > 0 && (part[len - 1] == ',' || part[len - 1] == ' '))
+    size_t len = len_without_comment(part);
+    while (len > 0 && (part[len - 1] == ',' || part[len - 1] == ' ' || part[len - 1] == '\t'))
         len--;
     const char *comma = list[0] != '\0' && len > 0 ? "," : "";
     int needed = snprintf(ret_joined, CONFIG_TEXT_MAX, "%s%s%.*s", list, comma, (int)len, part);

@@ -396,12 +396,17 @@ static void log_end(const struct request *request)
               LOG_MS("ms", clock_ms(clock_now_ns() - request->x.received_ns)), LOG_INT("suppressed", suppressed));
 }
 
+/* What is sent to somebody who has left may still look as if it had arrived. */
+static bool is_answered(const struct request *request, enum MHD_RequestTerminationCode code)
+{
+    return request->phase == REQUEST_SENDING && !request->is_abandoned && code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
+}
+
 void request_completed(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_RequestTerminationCode code)
 {
     struct loop *loop = cls;
     struct request *request = *context;
     (void)mhd;
-    (void)code;
     if (request == NULL)
         return;
     *context = NULL;
@@ -417,7 +422,7 @@ void request_completed(void *cls, struct MHD_Connection *mhd, void **context, en
     server_uncount(&server->requests_in_flight);
     atomic_fetch_sub_explicit(&server->body_bytes, request->charged_bytes, memory_order_relaxed);
     if (!request->connection->is_refused) /* that answer was counted when it was written */
-        server_count(&server->responses[request->phase == REQUEST_SENDING ? request->http_status / 100 : 0]);
+        server_count(&server->responses[is_answered(request, code) ? request->http_status / 100 : 0]);
     connection_request_completed(request->connection);
     release(loop, request);
 }
@@ -558,6 +563,7 @@ void request_give_up(struct request *request, enum status why)
     if ((request->phase != REQUEST_WAITING && !is_streaming) || request->has_given_up)
         return;
     request->has_given_up = true;
+    request->is_abandoned = why == ST_CANCELLED;
     request->endpoint->give_up(&request->x, why);
 }
 

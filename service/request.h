@@ -35,6 +35,7 @@ struct request {
     const char *path;   /* the route's pattern, for the log: no argument of the caller's; "" if there is none */
     struct timer timer; /* of the wait */
     bool has_given_up;
+    bool is_abandoned; /* because its caller has left */
     /* what the header said */
     enum status refusal; /* ST_OK, or what will be answered instead of handling it */
     char refusal_detail[160];

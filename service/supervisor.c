@@ -213,10 +213,14 @@ static void log_death(const char *event, int worker, const struct child *child)
         return;
     }
     bool is_signal = WIFSIGNALED(child->wait_status);
-    log_event(worker < 0 ? LOG_ERROR : LOG_WARNING, event, LOG_INT("worker", worker), LOG_INT("pid", child->pid),
-              LOG_STR("how", is_signal ? sigdescr_np(WTERMSIG(child->wait_status)) : "exited"),
-              LOG_INT(is_signal ? "signal" : "status",
-                      is_signal ? WTERMSIG(child->wait_status) : WEXITSTATUS(child->wait_status)));
+    const char *how = is_signal ? sigdescr_np(WTERMSIG(child->wait_status)) : "exited",
+               *what = is_signal ? "signal" : "status";
+    int number = is_signal ? WTERMSIG(child->wait_status) : WEXITSTATUS(child->wait_status);
+    if (worker < 0)
+        log_event(LOG_ERROR, event, LOG_INT("pid", child->pid), LOG_STR("how", how), LOG_INT(what, number));
+    else
+        log_event(LOG_WARNING, event, LOG_INT("worker", worker), LOG_INT("pid", child->pid), LOG_STR("how", how),
+                  LOG_INT(what, number));
 }
 
 static void frontend_died(struct supervisor *supervisor, int wait_status, uint64_t now_ns)

@@ -109,6 +109,8 @@ static const struct trial protocol[] = {
     CASE("W36", "JSON that is none, embedded", ORIGIN "/json-bad", "ok", .with = "\"response_body\":\"json\"",
          .has = "json_error"),
     CASE("W37", "a transfer coding that nobody asked for", ORIGIN "/coded-transfer", "protocol_error"),
-    CASE("W38", "a small answer after all that", ORIGIN "/small", "ok"),
+    CASE("W38", "a cut header", ORIGIN "/cut-header", "connection_closed"),
+    CASE("W39", "a redirect with a cut header", ORIGIN "/cut-redirect", "connection_closed"),
+    CASE("W40", "a small answer after all that", ORIGIN "/small", "ok"),
 };
 const struct trial_group cases_protocol = TRIAL_GROUP(LAB_STRICT, "broken answers (S263-S277)", protocol);

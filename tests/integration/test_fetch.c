@@ -334,9 +334,18 @@ static void three_thousand_urls__one_call__whole_answer(void **state)
     free(body);
 }
 
+static double unanswered_before;
+
+static bool one_more_is_unanswered(void *unused)
+{
+    (void)unused;
+    return server_stat(&server, "requests.unanswered") == unanswered_before + 1;
+}
+
 static void disconnect__while_the_origin_stalls__transfer_ended(void **state)
 {
     (void)state;
+    unanswered_before = server_stat(&server, "requests.unanswered");
     struct http_conn conn;
     char *target = fill_in("/fetch?url=@/stall&timeout_ms=30000");
     await_idle();
@@ -346,6 +355,7 @@ static void disconnect__while_the_origin_stalls__transfer_ended(void **state)
     http_close(&conn);
     assert_true(wait_until(origin_is_idle, NULL, scaled_ms(1000)));
     free(target);
+    assert_true(wait_until(one_more_is_unanswered, NULL, scaled_ms(2000)));
 }
 
 static void request_timeout__shorter_than_the_urls__bounds_the_call(void **state)
@@ -358,6 +368,7 @@ static void request_timeout__shorter_than_the_urls__bounds_the_call(void **state
     assert_true(reply.elapsed_ms >= 195);
     assert_true(reply.elapsed_ms < 200 + scaled_ms(200));
     assert_non_null(strstr(reply.body, "deadline_exceeded"));
+    assert_non_null(strstr(reply.body, "\"budget\":\"Request-Timeout-Ms\""));
     assert_non_null(strstr(reply.body, "\"ok\":1,\"failed\":1"));
     http_reply_done(&reply);
 }

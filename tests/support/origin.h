@@ -50,6 +50,7 @@
  *   /rst /bad-http /http09              a reset; another protocol; a body without a head, then a close
  *   /status-raw/X                       X where the status code belongs: 99, 1000, abc
  *   /cut /cut-chunk                     closes in mid-body; in mid-chunk
+ *   /cut-header /cut-redirect           closes within the header
  *   /lie-short /lie-long                Content-Length below the truth, above it; then closes
  *   /extra-bytes                        a forged second answer after the body; stays open
  *   /two-lengths /length-and-chunked    two that differ; both framings. These and the next line's close

@@ -35,6 +35,8 @@ const struct behaviour origin_protocol_paths[] = {
 
     SAYS("/cut", OK SIZED(1000) "\r\nonly this much", ORIGIN_CLOSE),
     SAYS("/cut-chunk", OK TEXT CHUNKED "\r\n400\r\nonly this much", ORIGIN_CLOSE),
+    SAYS("/cut-header", "HTTP/1.1 200 OK\r\nContent-Ty", ORIGIN_CLOSE),
+    SAYS("/cut-redirect", "HTTP/1.1 302 Found\r\nLocation: /small\r\n", ORIGIN_CLOSE),
     SAYS("/lie-long", OK SIZED(1000000) "\r\n" BLOCK_1024, ORIGIN_CLOSE),
     SAYS("/lie-short", OK SIZED(5) "\r\n12345" OK SIZED(6) "\r\nforged", ORIGIN_CLOSE),
     SAYS("/extra-bytes", OK TEXT SIZED(5) "\r\n12345" OK TEXT SIZED(6) "\r\nforged", ORIGIN_KEEP),

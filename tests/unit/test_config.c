@@ -263,8 +263,9 @@ static void load__limit_below_a_default__the_default_comes_down(void **state)
 static void file__comments_section_and_lists__are_read(void **state)
 {
     struct ctx *ctx = *state;
-    assert_true(load_file(ctx, "\xef\xbb\xbf# comment\r\n; comment\n[twinpool]\nworkers=3 ; why\r\n"
-                               "fetch-allow = 10.0.0.0/8,\n    fd00::/8\n  192.168.0.0/16\nlog-level: debug"));
+    assert_true(load_file(
+        ctx, "\xef\xbb\xbf# comment\r\n; comment\n[twinpool]\nworkers=3 ; why\r\n"
+             "fetch-allow = 10.0.0.0/8, ; one\n    fd00::/8 ; two\n  192.168.0.0/16\t; three\nlog-level: debug"));
     assert_int_equal(ctx->config.workers, 3);
     assert_string_equal(ctx->config.fetch_allow, "10.0.0.0/8,fd00::/8,192.168.0.0/16");
     assert_int_equal(ctx->config.egress.allow.count, 3);

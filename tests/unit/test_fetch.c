@@ -91,7 +91,7 @@ static void post__require__how_many_must_succeed(void **state)
         { "{\"urls\":[\"a\"],\"require\":null}", SIZE_MAX, "or a number of URLs" },
         { "{\"urls\":[],\"require\":1}", SIZE_MAX, "at least one URL" },
         { "{\"urls\":[{\"url\":\"a\",\"require\":1}]}", SIZE_MAX,
-          "{\"pointer\":\"/urls/0/require\",\"detail\":\"is not a member" },
+          "{\"pointer\":\"/urls/0/require\",\"detail\":\"belongs beside urls" },
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         if (i > 0)

@@ -288,6 +288,8 @@ static void post__bad_values__named_by_pointer(void **state)
         { "{\"url\":\"a\",\"method\":\"POST\",\"body_base64\":\"A===\"}", "{\"pointer\":\"/body_base64\"" },
         { "{\"url\":\"a\",\"method\":\"POST\",\"body_base64\":7}", "{\"pointer\":\"/body_base64\"" },
         { "{\"url\":\"a\",\"headers\":[\"ETag\"]}", "{\"pointer\":\"/headers\"" },
+        { "{\"url\":\"a\",\"headers\":{\"A-b\":\"1\",\"c\":\"2\",\"a-B\":\"3\"}}",
+          "{\"pointer\":\"/headers/a-B\",\"detail\":\"this header is there already" },
         { "{\"url\":\"a\",\"headers\":[]}", "which headers of the answer come back is response_headers" },
         { "{\"url\":\"a\",\"headers\":{\"CDN-Loop\":\"x\"}}", "{\"pointer\":\"/headers/CDN-Loop\"" },
         { "{\"url\":\"a\",\"response_body\":\"xml\"}",
@@ -329,7 +331,7 @@ static void post__what_is_no_member__refused_by_name(void **state)
         if (i > 0)
             start_over(state);
         post_value(names[i], "1");
-        snprintf(place, sizeof place, "{\"pointer\":\"/%s\",\"detail\":\"is not a member of a fetch\"}", names[i]);
+        snprintf(place, sizeof place, "{\"pointer\":\"/%s\",\"detail\":\"is not a member of a fetch", names[i]);
         expect_refused(place);
     }
     for (size_t i = 0; i < ARRAY_LEN(of_the_call); i++) {
@@ -337,8 +339,7 @@ static void post__what_is_no_member__refused_by_name(void **state)
         start_over(state);
         snprintf(body, sizeof body, "{\"urls\":[\"a\",{\"url\":\"b\",\"%s\":1}]}", of_the_call[i]);
         post(body);
-        snprintf(place, sizeof place, "{\"pointer\":\"/urls/1/%s\",\"detail\":\"is not a member of a URL's object\"}",
-                 of_the_call[i]);
+        snprintf(place, sizeof place, "{\"pointer\":\"/urls/1/%s\",\"detail\":\"belongs beside urls", of_the_call[i]);
         expect_refused(place);
     }
 }
@@ -416,6 +417,26 @@ static void post__many_faults__first_twenty_listed(void **state)
     expect_contains(answer.detail, "/m0");
 }
 
+static void post__typing_errors__nearest_name_offered(void **state)
+{
+    static const struct {
+        const char *body, *detail;
+    } cases[] = {
+        { "{\"url\":\"a\",\"retires\":1}", "is not a member of a fetch; did you mean retries?" },
+        { "{\"url\":\"a\",\"concurency\":1}", "is not a member of a fetch; did you mean concurrency?" },
+        { "{\"urls\":[{\"url\":\"a\",\"methd\":1}]}", "is not a member of a URL's object; did you mean method?" },
+        { "{\"url\":\"a\",\"something_else\":1}", "is not a member of a fetch\"" },
+        { "{\"urls\":[{\"method\":\"GET\"}]}", "{\"pointer\":\"/urls/0/url\",\"detail\":\"is missing\"" },
+        { "{\"urls\":[{\"url\":1}]}", "{\"pointer\":\"/urls/0/url\",\"detail\":\"must be a string\"" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        if (i > 0)
+            start_over(state);
+        post(cases[i].body);
+        expect_refused(cases[i].detail);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -432,6 +453,7 @@ int main(void)
         fetch_test(post__base64_body__decoded),
         fetch_test(post__bad_values__named_by_pointer),
         fetch_test(post__what_is_no_member__refused_by_name),
+        fetch_test(post__typing_errors__nearest_name_offered),
         fetch_test(post__headers_that_are_not_the_callers__refused),
         fetch_test(post__too_many_or_too_long_headers__refused),
         fetch_test(post__many_faults__first_twenty_listed),

@@ -40,6 +40,7 @@ static void deadlines__everything_is_full__deadline_exceeded(void **state)
         submit(c);
         AWAIT(stats().failed_by_status[ST_DEADLINE_EXCEEDED] == 1);
         expect_failure(item, ST_DEADLINE_EXCEEDED, "queue");
+        expect_text(item, "error.budget", "timeout_ms");
         assert_in_range(number_at(item, "timing_ms.queue"), 145, 150 + scaled_ms(300));
         assert_int_equal(number_at(item, "timing_ms.host_queue"), 0);
         cancel(c);

@@ -297,7 +297,8 @@ static void unstarted__any__waited_all_the_time(void **state)
     double elapsed, queue;
     char url[32], code[32];
     uint64_t accepted_ns = clock_now_ns() - 250 * NS_PER_MS;
-    fetch_render_unstarted(&item, 4, ST_DEADLINE_EXCEEDED, "queue", "it waited", accepted_ns, 0);
+    fetch_render_unstarted(&item, 4, &(struct fetch_why){ ST_DEADLINE_EXCEEDED, "queue", "it waited", NULL },
+                           accepted_ns, 0);
     assert_int_equal(
         sscanf(
             text(),
@@ -318,7 +319,8 @@ static void unstarted__any__waited_all_the_time(void **state)
 static void unstarted__waited_for_its_host__told(void **state)
 {
     (void)state;
-    fetch_render_unstarted(&item, 0, ST_HOST_BUSY, "host_queue", "busy", clock_now_ns() - NS_PER_SEC, 900 * NS_PER_MS);
+    fetch_render_unstarted(&item, 0, &(struct fetch_why){ ST_HOST_BUSY, "host_queue", "busy", NULL },
+                           clock_now_ns() - NS_PER_SEC, 900 * NS_PER_MS);
     expect_part("\"code\":\"host_busy\",\"phase\":\"host_queue\"");
     expect_part("\"host_queue\":900.000,");
     expect_no("\"queue\":0.000");
@@ -327,7 +329,7 @@ static void unstarted__waited_for_its_host__told(void **state)
 static void unstarted__not_retriable__says_so(void **state)
 {
     (void)state;
-    fetch_render_unstarted(&item, 0, ST_BAD_URL, "url", "no", clock_now_ns(), 0);
+    fetch_render_unstarted(&item, 0, &(struct fetch_why){ ST_BAD_URL, "url", "no", NULL }, clock_now_ns(), 0);
     assert_false(item.is_retriable);
     expect_part("\"code\":\"bad_url\",\"phase\":\"url\",\"message\":\"no\",\"retriable\":false}");
 }
@@ -338,13 +340,14 @@ static void unstarted__long_or_not_utf8__cut_and_valid(void **state)
     char many[600] = "a";
     for (size_t i = 1; i + 2 < sizeof many; i += 2)
         memcpy(many + i, "\xc3\xa4", 3);
-    fetch_render_unstarted(&item, 0, ST_PROTOCOL_ERROR, "body", many, clock_now_ns(), 0);
+    fetch_render_unstarted(&item, 0, &(struct fetch_why){ ST_PROTOCOL_ERROR, "body", many, NULL }, clock_now_ns(), 0);
     assert_true(strlen(item.message) >= TRANSFER_MESSAGE_SIZE - 3 && strlen(item.message) <= TRANSFER_MESSAGE_SIZE);
     assert_true(utf8_valid(item.message, strlen(item.message)));
     assert_null(strchr(item.message, '?'));
     text();
     forget_result();
-    fetch_render_unstarted(&item, 0, ST_PROTOCOL_ERROR, "body", "bad \xff byte", clock_now_ns(), 0);
+    fetch_render_unstarted(&item, 0, &(struct fetch_why){ ST_PROTOCOL_ERROR, "body", "bad \xff byte", NULL },
+                           clock_now_ns(), 0);
     assert_string_equal(item.message, "bad ? byte");
     text();
 }

@@ -378,6 +378,32 @@ static void repetition__kept_connection_is_dead__told_as_an_attempt(void **state
     }
 }
 
+/* An origin that takes requests over kept connections and closes each on purpose gets two, not one per connection. */
+static void repetition__every_kept_connection_is_dead__one_more_over_a_new_one(void **state)
+{
+    (void)state;
+    enum { KEPT = 10 };
+    static const enum fetch_method methods[] = { FETCH_GET, FETCH_PUT, FETCH_DELETE };
+    start_pool(&(struct io_pool_config){ .threads = 1 });
+    for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
+        struct call *first = new_call(), *second = new_call();
+        char key[16];
+        for (unsigned n = 0; n < KEPT; n++)
+            add_url(first, "@/delay/100");
+        run(first);
+        expect_all(first, ST_OK);
+        struct fetch_item *item = add_keyed(second, "/rst", "", key);
+        item->method = methods[i];
+        item->retries = 0;
+        run(second);
+        expect_failure(item, ST_CONNECTION_CLOSED, "first_byte");
+        expect_number(item, "attempts", 2);
+        assert_int_equal(length_at(item, "requests"), 2);
+        assert_false(is_true_at(item, "requests.1.reused"));
+        expect_requests(key, 2);
+    }
+}
+
 /* ---- a crowd */
 
 static void crowd__all_fail_once__all_succeed_within_the_limits(void **state)
@@ -416,6 +442,7 @@ int main(void)
         pool_test(resting__cancelled__ends_at_once),
         pool_test(queued_again__time_is_over__ends_then),
         pool_test(repetition__kept_connection_is_dead__told_as_an_attempt),
+        pool_test(repetition__every_kept_connection_is_dead__one_more_over_a_new_one),
         pool_test(crowd__all_fail_once__all_succeed_within_the_limits),
     };
     return cmocka_run_group_tests_name("fetch_retries", tests, start_origin, stop_origin);

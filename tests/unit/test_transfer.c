@@ -60,6 +60,13 @@ static void submit__traceparent__sent_with_every_item(void **state)
     traced->call.traceparent = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     run(traced);
     run(plain);
+    static const char *const own[] = { "TraceParent: mine", NULL };
+    struct call *with_own = new_call();
+    with_own->call.traceparent = traced->call.traceparent;
+    add_url(with_own, "@/echo")->headers = own;
+    run(with_own);
+    assert_true(has_text(&with_own->items[0], "TraceParent: mine"));
+    assert_false(has_text(&with_own->items[0], "traceparent: 00-4bf9"));
     assert_true(has_text(&traced->items[0], "traceparent: 00-4bf9"));
     assert_true(has_text(&traced->items[1], "traceparent: 00-4bf9"));
     assert_false(has_text(&plain->items[0], "traceparent"));
@@ -241,6 +248,19 @@ static void sizes__body_form_none__counted_only(void **state)
     assert_true(item->json_len < 4096);
 }
 
+static void sizes__body_form_none_and_a_limit__counted_up_to_it(void **state)
+{
+    (void)state;
+    start_pool(&(struct io_pool_config){ 0 });
+    struct call *c = new_call();
+    struct fetch_item *item = add_url(c, "@/bytes/1000000");
+    item->body_form = FETCH_BODY_NONE;
+    item->max_body_bytes = 10;
+    run(c);
+    expect_number(item, "bytes", 10);
+    assert_true(is_true_at(item, "truncated"));
+}
+
 static void sizes__bombs__refused_by_their_ratio(void **state)
 {
     (void)state;
@@ -361,6 +381,7 @@ int main(void)
         pool_test(sizes__body_limit__cut_and_marked),
         pool_test(sizes__limit_of_the_call__the_one_too_many_fails),
         pool_test(sizes__body_form_none__counted_only),
+        pool_test(sizes__body_form_none_and_a_limit__counted_up_to_it),
         pool_test(sizes__bombs__refused_by_their_ratio),
         pool_test(policy__address_not_allowed__no_connection_by_any_spelling),
         pool_test(policy__only_the_socket_checks__refused_there),

@@ -1,6 +1,6 @@
 /* nearest_name: Levenshtein distance with one row of the matrix (Wagner and Fischer 1974). Names are short, so its
  * quadratic cost does not matter. */
-#include "service/nearest_name.h"
+#include "base/nearest_name.h"
 
 #include <string.h>
 

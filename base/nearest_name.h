@@ -1,7 +1,7 @@
 /* nearest_name: "did you mean …?": of the names offered, the one that takes the fewest edits to reach from what was
  * typed. */
-#ifndef TWINPOOL_SERVICE_NEAREST_NAME_H
-#define TWINPOOL_SERVICE_NEAREST_NAME_H
+#ifndef TWINPOOL_BASE_NEAREST_NAME_H
+#define TWINPOOL_BASE_NEAREST_NAME_H
 
 #include "base/attrs.h"
 
