@@ -1,6 +1,6 @@
 /* fetch_options: the members that say how a URL is to be fetched, the same for one URL and as defaults for a list.
  *
- * Every fault is collected with its place, so that a caller sees all of them at once. */
+ * A fault does not end the reading: the caller sees all of them at once (fetch_errors.h). */
 #ifndef TWINPOOL_HANDLERS_FETCH_OPTIONS_H
 #define TWINPOOL_HANDLERS_FETCH_OPTIONS_H
 
@@ -10,26 +10,12 @@
 
 #include "base/arena.h"
 #include "base/attrs.h"
-#include "base/buf.h"
 #include "base/nearest_name.h"
+#include "handlers/fetch_errors.h"
 #include "handlers/limits.h"
 #include "pool/fetch_call.h"
 
 struct cJSON;
-
-struct fetch_errors {
-    struct buf list;    /* JSON objects, separated by commas; bounded */
-    unsigned count;     /* found in all; the first few are listed */
-    char first[256];    /* the first one, for people */
-    bool out_of_memory; /* says nothing about the request */
-};
-
-/* What is wrong with `member` (NULL: with the value itself) of the value at the JSON Pointer `at`. */
-void fetch_errors_add(struct fetch_errors *errors, const char *at, const char *member, const char *detail, ...)
-    __attribute__((format(printf, 4, 5), nonnull(1, 2, 4)));
-/* The same for a parameter of the query string. */
-void fetch_errors_add_parameter(struct fetch_errors *errors, const char *name, const char *detail, ...)
-    PRINTF_LIKE(3, 4) NONNULL;
 
 struct fetch_reader {
     const struct handler_limits *limits;
