@@ -17,10 +17,11 @@ enum { GZIP_WINDOW_BITS = 15 + 16, ZLIB_WINDOW_BITS = 15, RAW_WINDOW_BITS = -15,
 struct content_decoder {
     enum content_coding coding;
     struct memory_budget *budget;
-    struct memory_account *account;
-    size_t used_bytes, taken_bytes; /* by the library; from the budget */
-    size_t wanted_bytes;            /* 0: it had all that it wanted */
-    bool is_complete;               /* a member or frame, or the whole */
+    bool is_exempt;
+    struct memory_grant grant;
+    size_t used_bytes;   /* by the library */
+    size_t wanted_bytes; /* 0: it had all that it wanted */
+    bool is_complete;    /* a member or frame, or the whole */
     z_stream zlib;
     bool may_be_raw; /* no byte of the deflate coding has come out yet */
     char first_byte; /* of it, in case that it has to be read again */
@@ -61,13 +62,10 @@ size_t content_decoder_bytes(enum content_coding coding)
 static void *allocate(void *user, size_t size)
 {
     struct content_decoder *decoder = user;
-    size_t used = decoder->used_bytes + size;
-    size_t extra = used > decoder->taken_bytes ? used - decoder->taken_bytes : 0;
+    size_t used = decoder->used_bytes + size, owned = decoder->grant.taken + decoder->grant.reserved;
     union block_head *head = NULL;
-    if (extra == 0 || memory_take_result(decoder->budget, decoder->account, extra)) {
-        decoder->taken_bytes += extra;
+    if (decoder->is_exempt || used <= owned || memory_take_growth(decoder->budget, used - owned, &decoder->grant))
         head = malloc(sizeof *head + size);
-    }
     if (!head) {
         decoder->wanted_bytes = used;
         return NULL;
@@ -116,18 +114,26 @@ static bool open(struct content_decoder *decoder)
     return false;
 }
 
-struct content_decoder *content_decoder_new(enum content_coding coding, size_t bytes, struct memory_budget *budget,
-                                            struct memory_account *account)
+static void settle(struct memory_budget *budget, struct memory_grant *grant, bool is_exempt)
 {
+    memory_give_back(budget, grant);
+    if (is_exempt)
+        memory_end_exemption(budget);
+}
+
+struct content_decoder *content_decoder_new(enum content_coding coding, struct memory_budget *budget, size_t bytes,
+                                            bool is_exempt)
+{
+    struct memory_grant grant = { .taken = is_exempt ? 0 : bytes };
     struct content_decoder *decoder = calloc(1, sizeof *decoder);
     if (!decoder) {
-        memory_give(budget, bytes);
+        settle(budget, &grant, is_exempt);
         return NULL;
     }
     decoder->coding = coding;
-    decoder->taken_bytes = bytes;
+    decoder->grant = grant;
+    decoder->is_exempt = is_exempt;
     decoder->budget = budget;
-    decoder->account = account;
     decoder->zlib.zalloc = allocate_for_zlib;
     decoder->zlib.zfree = release;
     decoder->zlib.opaque = decoder;
@@ -145,7 +151,7 @@ void content_decoder_free(struct content_decoder *decoder)
     if (decoder->brotli)
         BrotliDecoderDestroyInstance(decoder->brotli);
     ZSTD_freeDCtx(decoder->zstd);
-    memory_give(decoder->budget, decoder->taken_bytes);
+    settle(decoder->budget, &decoder->grant, decoder->is_exempt);
     free(decoder);
 }
 
@@ -162,6 +168,7 @@ static bool begin_raw(struct content_decoder *decoder)
     const Bytef *input = zlib->next_in;
     size_t here = zlib->total_in - decoder->first_bytes; /* bytes read in this step */
     unsigned left = zlib->avail_in + (unsigned)here;
+    bool is_raw = true;
     if (!decoder->may_be_raw || zlib->total_out > 0 || zlib->total_in > 2 ||
         inflateReset2(zlib, RAW_WINDOW_BITS) != Z_OK)
         return false;
@@ -169,12 +176,11 @@ static bool begin_raw(struct content_decoder *decoder)
     if (decoder->first_bytes > 0) {
         zlib->next_in = (const Bytef *)&decoder->first_byte;
         zlib->avail_in = 1;
-        if (inflate(zlib, Z_NO_FLUSH) != Z_OK)
-            return false;
+        is_raw = inflate(zlib, Z_NO_FLUSH) == Z_OK;
     }
     zlib->next_in = input - here;
     zlib->avail_in = left;
-    return true;
+    return is_raw;
 }
 
 static bool step_zlib(struct content_decoder *decoder)

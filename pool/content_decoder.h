@@ -29,10 +29,11 @@ struct content_decoder; /* opaque */
 /* What every decoder of the coding needs, in bytes; a larger window takes more. */
 size_t content_decoder_bytes(enum content_coding coding) MUST_CHECK;
 
-/* The caller has taken `bytes` of the budget, at least content_decoder_bytes(); content_decoder_free() gives them back,
- * with what was taken beyond. NULL: no memory, they are given back at once. */
-struct content_decoder *content_decoder_new(enum content_coding coding, size_t bytes, struct memory_budget *budget,
-                                            struct memory_account *account) NONNULL MUST_CHECK;
+/* The caller has taken `bytes` of the budget, at least content_decoder_bytes(), with memory_take_decoder();
+ * content_decoder_free() gives them back, with what was taken beyond, or ends the exemption. NULL: no memory; that is
+ * done at once. */
+struct content_decoder *content_decoder_new(enum content_coding coding, struct memory_budget *budget, size_t bytes,
+                                            bool is_exempt) NONNULL MUST_CHECK;
 void content_decoder_free(struct content_decoder *decoder); /* NULL is a no-op */
 
 /* Decodes from *input, which moves on as *input_len falls, until that is used up or `out` is full: then there may be

@@ -357,48 +357,89 @@ struct fetch_summary fetch_summary(const struct fetch *fetch)
     };
 }
 
-/* The result is paid for from the memory budget, beyond what its transfer has taken already. False: there is none. */
-static bool pay(const struct fetch *fetch, struct fetch_item *item, size_t taken)
-{
-    struct memory_budget *memory = fetch->env->transfers.memory;
-    item->taken_bytes = taken > item->json_len ? item->json_len : taken;
-    if (taken >= item->json_len) {
-        memory_give(memory, taken - item->json_len);
-        return true;
-    }
-    if (!memory_take_result(memory, &fetch->spec.call->memory, item->json_len - taken))
-        return false;
-    item->taken_bytes = item->json_len;
-    return true;
-}
-
-void fetch_render(const struct fetch *fetch, struct fetch_item *item, size_t index, uint64_t accepted_ns,
-                  bool is_shared)
+static struct fetch_report report_of(const struct fetch *fetch)
 {
     const struct transfer_outcome *outcome = outcome_of(fetch);
-    struct fetch_report report = {
+    return (struct fetch_report){
         .outcome = outcome,
         .ledger = &fetch->ledger,
         .attempts = fetch->attempts + fetch->repetitions + (fetch->last ? outcome->repetitions : 0),
         .is_hedged = fetch->hedges > 0,
-        .is_shared = is_shared,
-        .accepted_ns = accepted_ns,
+        .accepted_ns = fetch->spec.accepted_ns,
         .ended_ns = fetch->ended_ns,
         .queue_ns = fetch->spec.queue_ns,
         .host_queue_ns = fetch->spec.host_queue_ns,
     };
-    fetch_render_report(item, index, &report);
-    size_t taken = fetch->last && !is_shared ? transfer_pass_taken(fetch->last) : 0;
-    if (pay(fetch, item, taken) || item->status != ST_OK)
+}
+
+static void render_refusal(struct fetch_item *item, size_t index, const struct fetch_report *report, enum status why,
+                           const char *message)
+{
+    struct fetch_report refused = *report;
+    struct transfer_outcome failure = { .status = why,
+                                        .phase = "body",
+                                        .is_retriable = status_retriable(why),
+                                        .is_tls = report->outcome->is_tls,
+                                        .last = report->outcome->last };
+    memccpy(failure.message, message, '\0', sizeof failure.message - 1);
+    refused.outcome = &failure;
+    fetch_render_report(item, index, &refused);
+}
+
+static const char no_memory_left[] = "no memory was left for the result (--fetch-memory-bytes)";
+
+/* The rendered result holds as much of the memory budget as it takes, no more than it was granted before, no less. */
+static void settle(struct memory_budget *memory, struct memory_account *account, struct fetch_item *item, size_t index,
+                   const struct fetch_report *report)
+{
+    size_t held = item->memory.taken + item->memory.reserved;
+    memory_give_surplus(memory, &item->memory, item->json_len);
+    if (item->json_len <= held || item->status != ST_OK ||
+        memory_take_result(memory, account, item->json_len - held, &item->memory))
         return;
+    memory_give_back(memory, &item->memory);
     free(item->json);
     item->json = NULL;
-    struct transfer_outcome failure = { .status = ST_NO_MEMORY,
-                                        .phase = "body",
-                                        .is_retriable = true,
-                                        .message = "no memory was left for the result (--fetch-memory-bytes)",
-                                        .is_tls = outcome->is_tls,
-                                        .last = outcome->last };
-    report.outcome = &failure;
+    render_refusal(item, index, report, ST_NO_MEMORY, no_memory_left);
+}
+
+void fetch_render(const struct fetch *fetch, struct fetch_item *item, size_t index)
+{
+    struct memory_budget *memory = fetch->env->transfers.memory;
+    struct fetch_report report = report_of(fetch);
     fetch_render_report(item, index, &report);
+    item->memory.taken = fetch->last ? transfer_pass_taken(fetch->last) : 0;
+    settle(memory, &fetch->spec.call->memory, item, index, &report);
+}
+
+/* A body counts for each call that gets it. */
+static bool charge(struct call_share *call, size_t bytes)
+{
+    size_t before = atomic_fetch_add_explicit(&call->body_bytes, bytes, memory_order_relaxed);
+    if (before + bytes <= call->body_bytes_max)
+        return true;
+    atomic_fetch_sub_explicit(&call->body_bytes, bytes, memory_order_relaxed);
+    return false;
+}
+
+/* Rendering is the expensive part, and there may be thousands to do: it is paid for before. */
+void fetch_render_shared(const struct fetch *fetch, struct fetch_item *item, size_t index, struct call_share *call,
+                         uint64_t accepted_ns)
+{
+    struct memory_budget *memory = fetch->env->transfers.memory;
+    const struct fetch_item *first = fetch->spec.item;
+    const struct transfer_outcome *outcome = outcome_of(fetch);
+    struct fetch_report report = report_of(fetch);
+    char too_large[TRANSFER_MESSAGE_SIZE];
+    report.is_shared = true;
+    report.accepted_ns = accepted_ns;
+    if (outcome->status == ST_OK && !charge(call, outcome->body_len)) {
+        transfer_explain_total(call, too_large);
+        render_refusal(item, index, &report, ST_TOTAL_TOO_LARGE, too_large);
+    } else if (outcome->status == ST_OK && !memory_take_result(memory, &call->memory, first->json_len, &item->memory)) {
+        render_refusal(item, index, &report, ST_NO_MEMORY, no_memory_left);
+    } else {
+        fetch_render_report(item, index, &report);
+        settle(memory, &call->memory, item, index, &report);
+    }
 }

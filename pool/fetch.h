@@ -63,9 +63,11 @@ void fetch_give_up(struct fetch *fetch, const struct fetch_why *why) NONNULL;
 void *fetch_user(const struct fetch *fetch) NONNULL;
 uint64_t fetch_rest_due_ns(const struct fetch *fetch) NONNULL;
 
-/* Sets the item's result: of its own item first. `is_shared`: the transfer was made for another item. */
-void fetch_render(const struct fetch *fetch, struct fetch_item *item, size_t index, uint64_t accepted_ns,
-                  bool is_shared) NONNULL;
+/* Sets the item's result: of its own item first. */
+void fetch_render(const struct fetch *fetch, struct fetch_item *item, size_t index) NONNULL;
+/* The same for an item of another call, or of this one, that shares the transfer. */
+void fetch_render_shared(const struct fetch *fetch, struct fetch_item *item, size_t index, struct call_share *call,
+                         uint64_t accepted_ns) NONNULL;
 
 /* What its end says, valid from on_over() or on_rest() on. */
 struct fetch_summary {

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "pool/memory_budget.h"
 
 enum fetch_method { FETCH_GET, FETCH_HEAD, FETCH_POST, FETCH_PUT, FETCH_PATCH, FETCH_DELETE, FETCH_OPTIONS };
 
@@ -48,8 +49,8 @@ struct fetch_item {
     char *message;      /* of a failure: for people, valid UTF-8; NULL: no memory for it */
     char *json;         /* the whole item object as JSON text; NULL: no memory for it */
     size_t json_len;
-    size_t json_tail;   /* of a failure: where `,"attempts":…}` begins in it */
-    size_t taken_bytes; /* of the pool's memory budget */
+    size_t json_tail;           /* of a failure: where `,"attempts":…}` begins in it */
+    struct memory_grant memory; /* of the pool's budget */
 };
 
 struct fetch_call {

@@ -22,6 +22,8 @@
 
 struct io_call;
 struct io_share;
+struct io_job;
+TAILQ_HEAD(io_jobs, io_job);
 
 enum io_place {
     IO_QUEUED,      /* in admission */
@@ -50,11 +52,11 @@ struct io_job {
     struct fetch *fetch; /* NULL until it was started */
     bool is_cancelled;
     struct timer rest;
-    int counted_shard; /* in host->shard_loads; -1: none */
+    int counted_shard;        /* in host->shard_loads; -1: none */
+    struct io_jobs followers; /* that wait for its result */
+    bool is_serving;          /* it has ended, and is kept for them */
     struct fetch_summary summary;
 };
-TAILQ_HEAD(io_jobs, io_job);
-
 /* The pool's state of a call. */
 struct io_call {
     struct io_pool *pool;
@@ -86,6 +88,7 @@ struct io_thread {
 
     /* the thread's own */
     struct io_jobs finished;         /* to be given back */
+    struct io_jobs serving;          /* that have ended and are kept for their followers */
     struct io_jobs rested;           /* that need no slots for a while */
     struct io_jobs returning;        /* whose rest is over */
     bool has_freed;                  /* a slot of a hedge, which nobody was given so far */

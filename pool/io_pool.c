@@ -13,6 +13,8 @@
 #include "pool/io_internal.h"
 #include "pool/url_rules.h"
 
+enum { RESERVE_BYTES = 32 * 1024 * 1024 }; /* of memory, for what cannot wait */
+
 /* ---- submitting */
 
 /* One block: the call's state, its jobs, and as many lanes. */
@@ -100,11 +102,9 @@ static bool enqueue(struct io_pool *pool, struct io_call *state, const char *ori
     return true;
 }
 
-/* Some of the call's items have to wait: the first thread wakes up when they have waited too long. */
+/* If some of the call's items have to wait, the first thread wakes up when they have waited too long. */
 static uint64_t watch_waiting(struct io_pool *pool, struct io_call *state)
 {
-    if (pool->admission.waiting == 0)
-        return 0;
     io_watch_expiry(state);
     return io_expiry_watcher(pool);
 }
@@ -222,8 +222,7 @@ static void free_result(struct io_pool *pool, struct fetch_item *item)
     free(item->json);
     free(item->message);
     item->json = item->message = NULL;
-    memory_give(&pool->memory, item->taken_bytes);
-    item->taken_bytes = 0;
+    memory_give_back(&pool->memory, &item->memory);
 }
 
 /* The caller may have read enough for the call to go on. Whoever pauses it looks at what is unread under the lock, too.
@@ -296,7 +295,7 @@ void io_pool_get_stats(struct io_pool *pool, struct io_pool_stats *ret_stats)
         hosts_for_each(&pool->hosts, count_open_breaker, ret_stats);
     pthread_mutex_unlock(&pool->lock);
     ret_stats->threads = pool->thread_count;
-    ret_stats->memory_taken = atomic_load(&pool->memory.taken);
+    ret_stats->memory_taken = atomic_load(&pool->memory.taken) + atomic_load(&pool->memory.reserved);
     ret_stats->memory_max = pool->memory.max;
     ret_stats->paused = atomic_load(&pool->memory.waiting);
     ret_stats->blocked = ret_stats->failed_by_status[ST_BLOCKED_ADDRESS];
@@ -391,6 +390,7 @@ static void set_limits(struct io_pool *pool, const struct io_pool_config *config
     pool->watched_ns = CLOCK_NEVER;
     pool->memory.max = config->memory_max;
     pool->memory.overdraft_max = 2 * config->total_body_max; /* what bodies take as base64, and their headers */
+    pool->memory.reserve_max = RESERVE_BYTES;
     pool->thread_count = config->threads;
     pool->loop_count = config->loops;
 }

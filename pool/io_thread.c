@@ -7,7 +7,7 @@
 #include "pool/fetch_render.h"
 #include "pool/io_internal.h"
 
-enum { SHARD_TRANSFERS = 48 };
+enum { SHARD_TRANSFERS = 48, SERVED_BYTES_MAX = 4 * 1024 * 1024 };
 
 static struct io_thread *thread_of(const struct io_job *job) { return &job->call->pool->threads[job->thread]; }
 
@@ -48,32 +48,63 @@ static void leave_shard(struct io_job *job)
 
 static void give_back(struct io_thread *thread, struct io_job *job) { TAILQ_INSERT_TAIL(&thread->finished, job, link); }
 
-/* Those who share its result get a copy of it. */
-static void serve_followers(struct io_thread *thread, struct io_job *leader)
+/* Who shares its result: they are taken out of the pool's sight. */
+static void take_followers(struct io_thread *thread, struct io_job *leader)
 {
     struct io_pool *pool = thread->pool;
-    struct io_jobs followers;
-    struct io_job *job, *next;
     enum status status = leader->summary.status;
     bool is_own =
         leader->is_cancelled || status == ST_DEADLINE_EXCEEDED || status == ST_HOST_BUSY || status == ST_NO_MEMORY;
+    TAILQ_INIT(&leader->followers);
+    if (!leader->share)
+        return;
     pthread_mutex_lock(&pool->lock);
-    io_share_close(leader, is_own, clock_now_ns(), &followers);
+    io_share_close(leader, is_own, clock_now_ns(), &leader->followers);
     pthread_mutex_unlock(&pool->lock);
     if (is_own)
         io_wake(pool, IO_FIRST_THREAD); /* another may be waiting now */
-    for (job = TAILQ_FIRST(&followers); job; job = next) {
-        next = TAILQ_NEXT(job, link);
-        job->summary = (struct fetch_summary){ .status = status };
-        if (leader->fetch)
-            fetch_render(leader->fetch, job->item, io_job_index(job), job->call->call->started_ns, true);
-        else
-            fetch_render_unstarted(job->item, io_job_index(job),
-                                   &(struct fetch_why){ .status = leader->item->status,
-                                                        .phase = leader->item->phase,
-                                                        .message = leader->item->message ? leader->item->message : "" },
-                                   job->call->call->started_ns, 0);
-        give_back(thread, job);
+}
+
+static void serve_follower(struct io_thread *thread, const struct io_job *leader, struct io_job *job)
+{
+    const struct fetch_item *item = leader->item;
+    job->summary = (struct fetch_summary){ .status = leader->summary.status };
+    if (leader->fetch)
+        fetch_render_shared(leader->fetch, job->item, io_job_index(job), &job->call->share,
+                            job->call->call->started_ns);
+    else
+        fetch_render_unstarted(job->item, io_job_index(job),
+                               &(struct fetch_why){ .status = item->status,
+                                                    .phase = item->phase,
+                                                    .message = item->message ? item->message : "",
+                                                    .budget = item->budget },
+                               job->call->call->started_ns, 0);
+    give_back(thread, job);
+}
+
+static void finish(struct io_thread *thread, struct io_job *job)
+{
+    struct fetch *fetch = job->fetch;
+    job->fetch = NULL;
+    fetch_recycle(fetch);
+    give_back(thread, job);
+}
+
+/* A body may have thousands of followers, and each gets a text of its own: so many bytes in one turn. */
+static void serve_followers(struct io_thread *thread)
+{
+    struct io_job *leader, *job;
+    size_t bytes = 0;
+    while (bytes < SERVED_BYTES_MAX && (leader = TAILQ_FIRST(&thread->serving)) != NULL) {
+        while (bytes < SERVED_BYTES_MAX && (job = TAILQ_FIRST(&leader->followers)) != NULL) {
+            TAILQ_REMOVE(&leader->followers, job, link);
+            serve_follower(thread, leader, job);
+            bytes += job->item->json_len;
+        }
+        if (!TAILQ_EMPTY(&leader->followers))
+            return;
+        TAILQ_REMOVE(&thread->serving, leader, link);
+        finish(thread, leader);
     }
 }
 
@@ -82,22 +113,27 @@ static void on_over(struct fetch *fetch)
     struct io_job *job = fetch_user(fetch);
     struct io_thread *thread = thread_of(job);
     job->summary = fetch_summary(fetch);
-    fetch_render(fetch, job->item, io_job_index(job), job->call->call->started_ns, false);
-    if (job->share)
-        serve_followers(thread, job);
-    job->fetch = NULL;
+    fetch_render(fetch, job->item, io_job_index(job));
     timers_cancel(&thread->loop.timers, &job->rest);
     leave_shard(job);
-    fetch_recycle(fetch);
-    give_back(thread, job);
+    take_followers(thread, job);
+    if (TAILQ_EMPTY(&job->followers)) {
+        finish(thread, job);
+        return;
+    }
+    job->is_serving = true;
+    TAILQ_INSERT_TAIL(&thread->serving, job, link);
 }
 
 static void finish_unstarted(struct io_thread *thread, struct io_job *job, const struct fetch_why *why)
 {
     job->summary = (struct fetch_summary){ .status = why->status };
     fetch_render_unstarted(job->item, io_job_index(job), why, job->call->call->started_ns, job->ticket.host_queue_ns);
-    if (job->share)
-        serve_followers(thread, job);
+    take_followers(thread, job);
+    for (struct io_job *follower; (follower = TAILQ_FIRST(&job->followers)) != NULL;) {
+        TAILQ_REMOVE(&job->followers, follower, link);
+        serve_follower(thread, job, follower);
+    }
     give_back(thread, job);
 }
 
@@ -193,7 +229,7 @@ static void start(struct io_thread *thread, struct io_job *job)
 
 static void cancel(struct io_job *job)
 {
-    if (job->fetch)
+    if (job->fetch && !job->is_serving)
         give_up(job);
 }
 
@@ -234,8 +270,8 @@ static bool has_something_to_do(const struct io_thread *thread)
 {
     bool has_gift =
         !TAILQ_EMPTY(&thread->env.transfers.paused) && atomic_load(&thread->pool->memory.gifts) != thread->gifts_seen;
-    return has_gift || thread->has_freed || !TAILQ_EMPTY(&thread->finished) || !TAILQ_EMPTY(&thread->rested) ||
-           !TAILQ_EMPTY(&thread->returning);
+    return has_gift || thread->has_freed || !TAILQ_EMPTY(&thread->serving) || !TAILQ_EMPTY(&thread->finished) ||
+           !TAILQ_EMPTY(&thread->rested) || !TAILQ_EMPTY(&thread->returning);
 }
 
 static void note_awake(void *user)
@@ -256,6 +292,7 @@ static void *run(void *user)
         thread->has_freed = false;
         take_orders(thread, &new_jobs, &to_cancel);
         use_gifts(thread);
+        serve_followers(thread);
         curl_loop_run_due(&thread->loop);
         harvest(thread);
         curl_loop_wait(&thread->loop, !has_work && !has_something_to_do(thread), note_awake, thread);
@@ -301,6 +338,7 @@ bool io_thread_init(struct io_thread *thread, const struct io_pool_config *confi
     TAILQ_INIT(&thread->inbox);
     TAILQ_INIT(&thread->to_cancel);
     TAILQ_INIT(&thread->finished);
+    TAILQ_INIT(&thread->serving);
     TAILQ_INIT(&thread->rested);
     TAILQ_INIT(&thread->returning);
     thread->expiry.on_due = on_expiry;

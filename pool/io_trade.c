@@ -169,8 +169,10 @@ static void look_at_quorum(struct io_call *state, uint64_t now_ns, struct io_aft
 static void pause_if_unread(struct io_call *state, uint64_t now_ns)
 {
     struct memory_account *memory = &state->share.memory;
-    if (!state->group.is_paused && atomic_load(&memory->unread) > memory->window)
-        admission_pause_group(&state->pool->admission, &state->group, true, now_ns);
+    if (state->group.is_paused || atomic_load(&memory->unread) <= memory->window)
+        return;
+    admission_pause_group(&state->pool->admission, &state->group, true, now_ns);
+    memory_close(&state->pool->memory, memory); /* another may be favoured: it takes nothing before its reader does */
 }
 
 /* The job's result is complete. */
@@ -314,12 +316,15 @@ void io_cancel_rest(struct io_call *state, enum status why, const char *text, ui
 
 /* ---- waiting too long */
 
+/* With a thread it is the thread that watches the time. */
+static bool is_waiting(const struct io_job *job) { return job->place == IO_QUEUED || job->place == IO_FOLLOWING; }
+
 static uint64_t next_expiry_ns(const struct io_call *state)
 {
     uint64_t earliest_ns = CLOCK_NEVER;
     for (size_t i = 0; i < state->call->count; i++) {
         const struct io_job *job = &state->jobs[i];
-        if (job->place == IO_QUEUED && deadline_ns(job) < earliest_ns)
+        if (is_waiting(job) && deadline_ns(job) < earliest_ns)
             earliest_ns = deadline_ns(job);
     }
     return earliest_ns;
@@ -357,10 +362,11 @@ static void expire_waiting(struct io_pool *pool, uint64_t now_ns, struct io_afte
         timers_cancel(&pool->expiries, timer);
         for (size_t i = 0; i < state->call->count; i++) {
             struct io_job *job = &state->jobs[i];
-            if (job->place != IO_QUEUED || now_ns < deadline_ns(job))
+            if (!is_waiting(job) || now_ns < deadline_ns(job))
                 continue;
-            admission_touch(&job->ticket, now_ns);
-            job->refusal = waited_for_host(job) ? ST_HOST_BUSY : ST_DEADLINE_EXCEEDED;
+            if (job->place == IO_QUEUED)
+                admission_touch(&job->ticket, now_ns);
+            job->refusal = job->place == IO_QUEUED && waited_for_host(job) ? ST_HOST_BUSY : ST_DEADLINE_EXCEEDED;
             end_one(job, now_ns, aftermath);
         }
         io_watch_expiry(state);

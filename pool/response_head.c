@@ -25,7 +25,7 @@ void response_head_clear(struct response_head *head)
     buf_clear(&head->text);
     head->count = head->lines = 0;
     head->bytes = 0;
-    head->is_interim = head->is_complete = false;
+    head->has_status = head->is_interim = head->is_complete = false;
 }
 
 void response_head_done(struct response_head *head)
@@ -138,12 +138,15 @@ bool response_head_line(struct response_head *head, const char *line, size_t len
         return true;
     bool is_folded = len > 0 && is_blank(line[0]);
     size_t text_len = trimmed(line, len);
-    if (len >= 5 && memcmp(line, "HTTP/", 5) == 0) {
+    if (!head->has_status) { /* nowhere else: a field that looks like one must not undo those before it */
         start_header(head, line, text_len);
+        head->has_status = true;
         return true;
     }
-    if (head->is_interim)
+    if (head->is_interim) {
+        head->has_status = text_len > 0; /* the header ends, and another begins */
         return true;
+    }
     if (is_folded)
         return extend_value(head, line, text_len);
     head->is_complete = text_len == 0;

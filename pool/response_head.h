@@ -25,7 +25,8 @@ struct response_head {
     unsigned count, capacity;
     unsigned lines;  /* seen in all, with those not kept */
     size_t bytes;    /* likewise */
-    bool is_interim; /* the header being read is a 1xx's */
+    bool has_status; /* the status line of the header being read was seen */
+    bool is_interim; /* it is a 1xx's */
     bool is_complete;
 };
 

@@ -173,8 +173,8 @@ static void clear_hop(struct transfer *t)
     t->failure = ST_OK;
     t->budget = NULL;
     t->refusal[0] = '\0';
-    t->discards_body = t->is_truncated = false;
-    t->decoder_bytes = t->decoded_len = t->coded_bytes = t->paid_bytes = t->seen_bytes = 0;
+    t->discards_body = t->is_truncated = t->is_exempt = false;
+    t->decoder_bytes = t->earlier_bytes = t->decoded_len = t->coded_bytes = t->paid_bytes = t->seen_bytes = 0;
     t->error_text[0] = '\0';
     buf_clear(&t->body);
     response_head_clear(&t->head);

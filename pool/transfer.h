@@ -111,6 +111,8 @@ void transfer_done(CURL *easy, CURLcode code) NONNULL;
 enum transfer_stage transfer_stage(const struct transfer *transfer) NONNULL;
 const char *transfer_phase(const struct transfer *transfer) NONNULL;
 void *transfer_user(const struct transfer *transfer) NONNULL;
+/* What is said when the bodies of a call are too large together. */
+void transfer_explain_total(const struct call_share *call, char ret_text[static TRANSFER_MESSAGE_SIZE]) NONNULL;
 /* Its bytes of the memory budget, and of the call's total, are the caller's now. */
 size_t transfer_pass_taken(struct transfer *transfer) NONNULL MUST_CHECK;
 

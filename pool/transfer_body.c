@@ -16,6 +16,7 @@ enum {
     BODY_ROOM_STEP = 4096,
     DECODE_STEP = 16 * 1024,
     RATIO_FREE_BYTES = 1024 * 1024, /* decoded bytes that may have any ratio */
+    CODED_SLACK = 256 * 1024,       /* what a coding may add, beside a sixteenth */
     DISCARD_MAX = 1024 * 1024,      /* body bytes of a redirect */
     RESULT_BYTES = 1024             /* of a result, beside its body and header */
 };
@@ -38,10 +39,13 @@ static void choose_coding(struct transfer *t)
 {
     size_t len = 0;
     const char *value = response_head_value(&t->head, "content-encoding", &len);
-    t->coding = value && t->accepts_codings ? content_coding_of(value, len) : CODING_NONE;
-    if (t->coding == CODING_NONE)
+    t->coding = CODING_NONE;
+    if (!value || !t->accepts_codings || t->discards_body)
         return;
-    if (response_head_count(&t->head, "content-encoding") > 1 || memchr(value, ',', len))
+    t->coding = content_coding_of(value, len);
+    bool is_repeated = response_head_count(&t->head, "content-encoding") > 1;
+    if (memchr(value, ',', len) ||
+        (is_repeated && (t->coding != CODING_NONE || response_head_differs(&t->head, "content-encoding"))))
         cannot_decode(t, "the body has more than one content coding");
     else if (t->coding == CODING_UNKNOWN)
         cannot_decode(t, "the body has a content coding that was not accepted");
@@ -87,21 +91,22 @@ static size_t kept_of(const struct transfer *t, size_t len)
  * which is seen to when it is rendered. */
 static size_t rendered_bytes(size_t len) { return len + len / 3 + 4; }
 
-static bool take(struct transfer *t, size_t bytes)
+/* Bytes that will be kept next and were not paid for. */
+static size_t due_of(const struct transfer *t, size_t kept) { return kept > t->paid_bytes ? kept - t->paid_bytes : 0; }
+
+static size_t price_of(const struct transfer *t, size_t due)
 {
-    if (!memory_take(t->env->memory, &t->spec.call->memory, bytes))
-        return false;
-    t->taken_bytes += bytes;
-    return true;
+    bool is_first = t->body.len == 0 && t->paid_bytes == 0;
+    return due > 0 ? rendered_bytes(due) + (is_first ? RESULT_BYTES + 2 * t->head.text.len : 0) : 0;
 }
 
 /* Pays for bytes that will be kept next, as far as that was not done already. */
 static bool pay_for(struct transfer *t, size_t kept)
 {
-    size_t due = kept > t->paid_bytes ? kept - t->paid_bytes : 0;
-    bool is_first = t->body.len == 0 && t->paid_bytes == 0;
-    if (due > 0 && !take(t, rendered_bytes(due) + (is_first ? RESULT_BYTES + 2 * t->head.text.len : 0)))
+    size_t due = due_of(t, kept), price = t->is_exempt ? 0 : price_of(t, due);
+    if (price > 0 && !memory_take(t->env->memory, &t->spec.call->memory, price))
         return false;
+    t->taken_bytes += price;
     t->paid_bytes += due;
     return true;
 }
@@ -113,9 +118,13 @@ static bool charge_total(struct transfer *t, size_t bytes)
     t->charged_bytes += bytes;
     if (before + bytes <= call->body_bytes_max)
         return true;
-    snprintf(t->refusal, sizeof t->refusal,
-             "the bodies of this call exceed %zu bytes together (--fetch-max-total-bytes)", call->body_bytes_max);
     return false;
+}
+
+void transfer_explain_total(const struct call_share *call, char ret_text[static TRANSFER_MESSAGE_SIZE])
+{
+    snprintf(ret_text, TRANSFER_MESSAGE_SIZE,
+             "the bodies of this call exceed %zu bytes together (--fetch-max-total-bytes)", call->body_bytes_max);
 }
 
 /* A body that grows by more than text can be compressed is meant to fill memory. What is cut off does not count. */
@@ -153,10 +162,9 @@ static bool keep(struct transfer *t, const char *bytes, size_t len)
 {
     size_t room = room_left(t), kept = kept_of(t, len);
     t->seen_bytes += len;
-    t->rate_bytes += len;
     t->paid_bytes -= kept;
     if (!has_honest_ratio(t) || !charge_total(t, kept)) {
-        t->failure = ST_TOTAL_TOO_LARGE;
+        t->failure = ST_TOTAL_TOO_LARGE; /* without words of its own: it is the total */
         return false;
     }
     if (kept > 0) {
@@ -172,7 +180,6 @@ static bool keep(struct transfer *t, const char *bytes, size_t len)
 static size_t discard(struct transfer *t, size_t len)
 {
     t->seen_bytes += len;
-    t->rate_bytes += len;
     if (t->seen_bytes <= DISCARD_MAX)
         return len;
     transfer_break_protocol(t, "the redirect came with a body of more than 1 MiB");
@@ -198,12 +205,17 @@ void transfer_end_decoding(struct transfer *t)
     t->decoder = NULL;
 }
 
+/* A decoder and its first step together: one that holds the first and waits for the second would be in the way of
+ * others. False: there is no memory. */
 static bool begin_decoding(struct transfer *t)
 {
-    size_t bytes = t->decoder_bytes ? t->decoder_bytes : content_decoder_bytes(t->coding);
-    if (!memory_take(t->env->memory, &t->spec.call->memory, bytes))
+    size_t bytes = t->decoder_bytes ? t->decoder_bytes : content_decoder_bytes(t->coding),
+           due = due_of(t, kept_of(t, DECODE_STEP)), price = price_of(t, due);
+    if (!memory_take_decoder(t->env->memory, &t->spec.call->memory, bytes + price, &t->is_exempt))
         return false;
-    t->decoder = content_decoder_new(t->coding, bytes, t->env->memory, &t->spec.call->memory);
+    t->taken_bytes += t->is_exempt ? 0 : price;
+    t->paid_bytes += due;
+    t->decoder = content_decoder_new(t->coding, t->env->memory, bytes, t->is_exempt);
     if (!t->decoder)
         t->failure = ST_NO_MEMORY;
     return true;
@@ -224,9 +236,18 @@ static bool decode(struct transfer *t, const char **bytes, size_t *len, size_t *
 }
 
 /* There is no memory for what a window takes. A decoder that has only just begun can begin again later. */
-static bool can_begin_again(const struct transfer *t, size_t consumed)
+static bool can_begin_again(const struct transfer *t)
 {
-    return t->failure == ST_NO_MEMORY && t->decoder && t->seen_bytes == 0 && t->coded_bytes == consumed;
+    return t->failure == ST_NO_MEMORY && t->decoder && content_decoder_wanted(t->decoder) > 0 && t->seen_bytes == 0 &&
+           t->earlier_bytes <= sizeof t->beginning;
+}
+
+/* Remembers what of this piece was decoded, as long as that is no more than a frame's header. */
+static void remember_beginning(struct transfer *t, const char *bytes, size_t len)
+{
+    if (t->earlier_bytes + len <= sizeof t->beginning)
+        memcpy(t->beginning + t->earlier_bytes, bytes, len);
+    t->earlier_bytes += len;
 }
 
 /* It will ask for all that it wanted at once: what is given back here must not make it try in vain for ever. */
@@ -235,26 +256,51 @@ static size_t begin_again_later(struct transfer *t)
     t->decoder_bytes = content_decoder_wanted(t->decoder);
     transfer_end_decoding(t);
     t->failure = ST_OK;
-    t->coded_bytes = t->decoded_len = 0;
+    t->decoded_len = 0;
+    t->coded_bytes = t->earlier_bytes;
     return pause_transfer(t);
+}
+
+/* What an earlier piece has brought and a decoder of then has read. */
+static bool decode_beginning(struct transfer *t)
+{
+    const char *at = t->beginning;
+    size_t left = t->earlier_bytes, decoded;
+    t->coded_bytes = 0;
+    return left == 0 || decode(t, &at, &left, &decoded);
+}
+
+/* More than a body within its limit can take; what keeps nothing is no exception. */
+static bool is_too_long(struct transfer *t)
+{
+    size_t max = t->spec.item->max_body_bytes;
+    if (t->coded_bytes <= max + max / 16 + CODED_SLACK)
+        return false;
+    cannot_decode(t, "the coded body is longer than max_body_bytes and brings less than that");
+    return true;
 }
 
 static size_t keep_decoded(struct transfer *t, const char *bytes, size_t len)
 {
     const char *at = bytes + t->decoded_len;
     size_t left = len - t->decoded_len, decoded = DECODE_STEP;
-    if (!t->decoder && !begin_decoding(t))
-        return pause_transfer(t);
-    while (t->failure == ST_OK && (left > 0 || decoded == DECODE_STEP)) {
+    if (!t->decoder) {
+        if (!begin_decoding(t))
+            return pause_transfer(t);
+        if (!t->decoder || !decode_beginning(t))
+            return can_begin_again(t) ? begin_again_later(t) : CURL_WRITEFUNC_ERROR;
+    }
+    while (left > 0 || decoded == DECODE_STEP) {
         if (!pay_for(t, kept_of(t, DECODE_STEP))) {
             t->decoded_len = len - left;
             return pause_transfer(t);
         }
         if (!decode(t, &at, &left, &decoded))
-            return can_begin_again(t, len - left) ? begin_again_later(t) : CURL_WRITEFUNC_ERROR;
+            return can_begin_again(t) ? begin_again_later(t) : CURL_WRITEFUNC_ERROR;
     }
     t->decoded_len = 0;
-    return t->failure == ST_OK ? len : CURL_WRITEFUNC_ERROR;
+    remember_beginning(t, bytes, len);
+    return is_too_long(t) ? CURL_WRITEFUNC_ERROR : len;
 }
 
 /* Any return value but the length ends or pauses the transfer. */
@@ -266,6 +312,7 @@ size_t transfer_on_body(char *bytes, size_t size, size_t count, void *user)
         transfer_begin_body(t);
     if (t->failure != ST_OK)
         return CURL_WRITEFUNC_ERROR;
+    t->rate_bytes += len;
     if (t->discards_body)
         return discard(t, len);
     return t->coding == CODING_NONE ? keep_plain(t, bytes, len) : keep_decoded(t, bytes, len);

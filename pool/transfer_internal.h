@@ -60,7 +60,10 @@ struct transfer {
     bool accepts_codings;
     enum content_coding coding;
     struct content_decoder *decoder; /* NULL: not begun */
+    bool is_exempt;                  /* it runs beside the memory budget */
     size_t decoder_bytes;            /* what it will take; 0: what is usual */
+    char beginning[32];              /* of the coded body: what pieces before this one have brought, */
+    size_t earlier_bytes;            /* if they were no longer than that */
     size_t decoded_len;              /* of the piece that a pause has interrupted */
     size_t coded_bytes;              /* that were decoded */
     size_t paid_bytes;               /* decoded bytes that were paid for and have not come yet */

@@ -133,9 +133,10 @@ static bool is_followed_status(long http_status)
 bool transfer_will_follow(const struct transfer *t)
 {
     long http_status = 0;
+    size_t len = 0;
     curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &http_status);
     return t->spec.item->max_redirects > 0 && is_followed_status(http_status) &&
-           response_head_count(&t->head, "location") > 0;
+           response_head_value(&t->head, "location", &len) && len > 0;
 }
 
 /* 101 would be the answer to an Upgrade, which is never sent; libcurl would wait for what comes. */

@@ -62,8 +62,12 @@ static void map_own_failure(struct transfer *t)
         transfer_fail(t, t->failure, "connect", "%s", t->refusal);
         break;
     case ST_DECODE_FAILED:
+        transfer_fail(t, t->failure, "body", "%s", t->refusal);
+        break;
     case ST_TOTAL_TOO_LARGE:
         transfer_fail(t, t->failure, "body", "%s", t->refusal);
+        if (!t->refusal[0])
+            transfer_explain_total(t->spec.call, t->outcome.message);
         break;
     case ST_PROTOCOL_ERROR:
         transfer_fail(t, t->failure, t->discards_body ? "redirect" : transfer_phase(t), "%s", t->refusal);

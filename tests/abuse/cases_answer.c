@@ -63,7 +63,8 @@ static const struct trial codings[] = {
     CASE("B26", "x-gzip", ORIGIN "/coded/gzip?as=x-gzip", "ok", .has = THE_TEXT),
     CASE("B27", "GZIP", ORIGIN "/coded/gzip?as=GZIP", "ok", .has = THE_TEXT),
     CASE("B28", "an empty coding", ORIGIN "/coded/identity?as=", "ok", .has = THE_TEXT),
-    CASE("B29", "a small answer after all that", ORIGIN "/small", "ok"),
+    CASE("B29", "a coded body without end or content", ORIGIN "/coded-nothing", "decode_failed"),
+    CASE("B30", "a small answer after all that", ORIGIN "/small", "ok"),
 };
 const struct trial_group cases_codings = TRIAL_GROUP(LAB_STRICT, "content codings (S244-S253)", codings);
 
@@ -111,6 +112,7 @@ static const struct trial protocol[] = {
     CASE("W37", "a transfer coding that nobody asked for", ORIGIN "/coded-transfer", "protocol_error"),
     CASE("W38", "a cut header", ORIGIN "/cut-header", "connection_closed"),
     CASE("W39", "a redirect with a cut header", ORIGIN "/cut-redirect", "connection_closed"),
-    CASE("W40", "a small answer after all that", ORIGIN "/small", "ok"),
+    CASE("W40", "a field like a status line hides nothing", ORIGIN "/status-like-field", "protocol_error"),
+    CASE("W41", "a small answer after all that", ORIGIN "/small", "ok"),
 };
 const struct trial_group cases_protocol = TRIAL_GROUP(LAB_STRICT, "broken answers (S263-S277)", protocol);

@@ -112,6 +112,7 @@ static void protocol_paths__bytes_and_end__as_promised(void **state)
         SAYS("GET", "/bad-chunk-size", NULL, "\r\nxyz\r\n", CLOSES),
         SAYS("GET", "/huge-chunk-size", NULL, "\r\n10000000000000005\r\n", CLOSES),
         SAYS("GET", "/cut-chunk", NULL, "\r\n400\r\nonly this much", CLOSES),
+        SAYS("GET", "/status-like-field", NULL, "gzip, chunked\r\nHTTP/x: 2\r\n\r\n3\r\nabc\r\n", CLOSES),
         SAYS("GET", "/cut-header", NULL, "HTTP/1.1 200 OK\r\nContent-Ty", CLOSES),
         SAYS("GET", "/cut-redirect", NULL, "\r\nLocation: /small\r\n", CLOSES),
         SAYS("GET", "/nul-in-header", NULL, "X-Nul: a\0b\r\n" LENGTH "4\r\n\r\nnul\n", STAYS),

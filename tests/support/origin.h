@@ -55,6 +55,7 @@
  *   /extra-bytes                        a forged second answer after the body; stays open
  *   /two-lengths /length-and-chunked    two that differ; both framings. These and the next line's close
  *   /negative-length /bad-chunk-size /huge-chunk-size  a length of -1; no number; 2^64 and 5
+ *   /status-like-field                  a Transfer-Encoding that a line like a status line follows
  *   /coded-transfer                     a Transfer-Encoding of gzip and chunked
  *   /nul-in-header /no-colon            a NUL in a value; a line without a colon
  *   /bare-lf /obs-fold                  LF line ends; a value on three lines
@@ -67,6 +68,7 @@
  *                                       as: what Content-Encoding says (identity?as=gzip lies, as=rot13 is unknown)
  *   /bomb/C                             1 GiB of zeros, valid to the end; C: gzip deflate br zstd gzip-gzip
  *   /gzip-bomb                          a compressed body without end
+ *   /coded-nothing                      the same, of which nothing comes out
  * Anything else is 404. It neither sends 100 Continue nor reads chunked requests. */
 #ifndef TWINPOOL_TESTS_ORIGIN_H
 #define TWINPOOL_TESTS_ORIGIN_H

@@ -208,9 +208,19 @@ static void gzip_bomb(struct script *script)
     buf_lit(&script->reply->first, GZIP_HEAD "\x63\x18");
 }
 
+/* Frames that are to be skipped (RFC 8878 section 3.1.2), of no bytes each. */
+static void coded_nothing(struct script *script)
+{
+#define SKIPPED     "\x50\x2a\x4d\x18\0\0\0\0"
+#define TEN_SKIPPED SKIPPED SKIPPED SKIPPED SKIPPED SKIPPED SKIPPED SKIPPED SKIPPED SKIPPED SKIPPED
+    static const char block[] = TEN_SKIPPED TEN_SKIPPED TEN_SKIPPED TEN_SKIPPED TEN_SKIPPED;
+    script_repeat(script, OK TEXT "Content-Encoding: zstd\r\n\r\n", block, sizeof block - 1, UINT64_MAX);
+}
+
 const struct behaviour origin_coded_paths[] = {
     { .prefix = "/coded/", .write = coded },
     { .prefix = "/bomb/", .write = bomb },
     { .prefix = "/gzip-bomb", .write = gzip_bomb },
+    { .prefix = "/coded-nothing", .write = coded_nothing },
     { .prefix = NULL },
 };

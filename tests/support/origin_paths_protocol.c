@@ -43,6 +43,8 @@ const struct behaviour origin_protocol_paths[] = {
 
     SAYS("/two-lengths", OK TEXT SIZED(5) SIZED(6) "\r\n123456", ORIGIN_CLOSE),
     SAYS("/length-and-chunked", OK TEXT SIZED(5) CHUNKED "\r\n3\r\nabc\r\n0\r\n\r\n", ORIGIN_CLOSE),
+    SAYS("/status-like-field", OK TEXT "Transfer-Encoding: gzip, chunked\r\nHTTP/x: 2\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+         ORIGIN_CLOSE),
     SAYS("/coded-transfer", OK TEXT "Transfer-Encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", ORIGIN_CLOSE),
     SAYS("/negative-length", OK TEXT "Content-Length: -1\r\n\r\nwhat", ORIGIN_CLOSE),
     SAYS("/bad-chunk-size", OK TEXT CHUNKED "\r\n5\r\n12345\r\nxyz\r\n12345\r\n0\r\n\r\n", ORIGIN_CLOSE),

@@ -19,7 +19,6 @@ enum { TEXT_BYTES = 100000, CODED_MAX = 1 << 20, PLENTY = 64 << 20 };
 
 static char text[TEXT_BYTES];
 static struct memory_budget budget;
-static struct memory_account account;
 
 static int setup(void **state)
 {
@@ -30,7 +29,6 @@ static int setup(void **state)
         text[i] = "etaoin shrdlu\n.,"[random >> 28];
     }
     budget = (struct memory_budget){ .max = PLENTY };
-    account = (struct memory_account){ 0 };
     return 0;
 }
 
@@ -99,7 +97,7 @@ static struct decoded decode(enum content_coding coding, const char *coded, size
 {
     struct decoded result = { .bytes = BUF_INIT(CODED_MAX) };
     atomic_fetch_add(&budget.taken, content_decoder_bytes(coding));
-    struct content_decoder *decoder = content_decoder_new(coding, content_decoder_bytes(coding), &budget, &account);
+    struct content_decoder *decoder = content_decoder_new(coding, &budget, content_decoder_bytes(coding), false);
     char *out = malloc(out_size);
     assert_non_null(decoder);
     for (size_t at = 0; at < len && result.verdict == DECODER_GOES_ON;) {
@@ -310,7 +308,11 @@ static void window__larger_than_the_budget__no_memory(void **state)
         assert_int_equal(refused[i].verdict, DECODER_HAS_NO_MEMORY);
         buf_done(&refused[i].bytes);
     }
-    memory_close(&budget, &account);
+    budget.reserve_max = PLENTY;
+    struct decoded grown = decode(CODING_ZSTD, zstd, zstd_len, 1000, 16384);
+    assert_int_equal(grown.verdict, DECODER_GOES_ON);
+    buf_done(&grown.bytes);
+    assert_int_equal(atomic_load(&budget.reserved), 0);
     free(brotli);
     free(zstd);
 }

@@ -79,6 +79,47 @@ static void share__across_calls__each_result_its_own(void **state)
                      second->items[0].json_len + second->items[1].json_len + stream->items[0].json_len);
 }
 
+/* A body counts for each item that gets it. */
+static void share__more_than_the_total__others_are_told(void **state)
+{
+    (void)state;
+    enum { ITEMS = 50, BODY_BYTES = 100000, FIT = 10 };
+    start_pool(&(struct io_pool_config){ .total_body_max = FIT * BODY_BYTES });
+    struct call *c = new_call();
+    unsigned ok = 0;
+    for (unsigned i = 0; i < ITEMS; i++) {
+        struct fetch_item *item = add_shared(c, "@/bytes/100000");
+        item->max_body_bytes = BODY_BYTES;
+    }
+    run(c);
+    for (unsigned i = 0; i < ITEMS; i++) {
+        ok += c->items[i].status == ST_OK;
+        if (c->items[i].status != ST_OK)
+            expect_failure(&c->items[i], ST_TOTAL_TOO_LARGE, "body");
+    }
+    assert_int_equal(ok, FIT);
+}
+
+/* Also while another leads that has more of it. */
+static void share__follower_has_less_time__ends_then(void **state)
+{
+    (void)state;
+    start_pool(&(struct io_pool_config){ .threads = 1, .inflight_max = 1 });
+    struct call *blocker = new_call(), *c = new_call();
+    add_url(blocker, "@/stall");
+    submit(blocker);
+    AWAIT(stats().in_flight == 1);
+    struct fetch_item *leader = add_shared(c, "@/small"), *follower = add_shared(c, "@/small");
+    leader->timeout_ms = follower->timeout_ms = scaled_ms(300);
+    submit(c);
+    wait_done(c);
+    expect_status(leader, ST_DEADLINE_EXCEEDED);
+    expect_status(follower, ST_DEADLINE_EXCEEDED);
+    expect_text(follower, "error.budget", "timeout_ms");
+    assert_in_range(number_at(follower, "elapsed_ms"), scaled_ms(295), scaled_ms(600));
+    cancel(blocker);
+}
+
 static void share__failure__shared_as_well(void **state)
 {
     (void)state;
@@ -433,6 +474,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         gated_test(share__within_a_call__one_request),
         gated_test(share__across_calls__each_result_its_own),
+        gated_test(share__more_than_the_total__others_are_told),
+        gated_test(share__follower_has_less_time__ends_then),
         gated_test(share__failure__shared_as_well),
         gated_test(share__refusal__shared_as_well),
         gated_test(no_share__body__sent_as_often_as_asked),

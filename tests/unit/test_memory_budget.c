@@ -127,6 +127,74 @@ static void give__something__is_announced(void **state)
     expect_taken(6);
 }
 
+/* ---- decoders */
+
+static void decoder__within_the_budget__taken(void **state)
+{
+    (void)state;
+    bool is_exempt = true;
+    assert_true(memory_take_decoder(&budget, &a, MAX, &is_exempt));
+    assert_false(is_exempt);
+    expect_taken(MAX);
+    memory_give(&budget, MAX);
+}
+
+/* Never of the overdraft, which is for bodies. */
+static void decoder__beyond_the_budget__one_of_the_favoured_is_exempt(void **state)
+{
+    (void)state;
+    bool is_exempt;
+    assert_true(memory_take(&budget, &b, MAX));
+    assert_true(memory_take_decoder(&budget, &a, 100 * MAX, &is_exempt));
+    assert_true(is_exempt);
+    expect_taken(MAX);
+    assert_ptr_equal(atomic_load(&budget.favoured), &a);
+    assert_false(memory_take_decoder(&budget, &a, 1, &is_exempt));
+    assert_false(is_exempt);
+    assert_false(memory_take_decoder(&budget, &b, 1, &is_exempt));
+    unsigned before = gifts();
+    memory_end_exemption(&budget);
+    assert_int_not_equal(gifts(), before);
+    assert_true(memory_take_decoder(&budget, &a, 1, &is_exempt));
+    assert_true(is_exempt);
+}
+
+/* ---- what cannot wait */
+
+static void result__beyond_the_budget__of_the_reserve(void **state)
+{
+    (void)state;
+    struct memory_grant first = { 0 }, second = { 0 };
+    budget.reserve_max = 50;
+    assert_true(memory_take(&budget, &b, MAX + 1)); /* b is favoured */
+    assert_true(memory_take_result(&budget, &a, 30, &first));
+    assert_int_equal(first.reserved, 30);
+    assert_int_equal(first.taken, 0);
+    assert_false(memory_take_result(&budget, &a, 21, &second));
+    assert_true(memory_take_result(&budget, &a, 20, &first));
+    assert_int_equal(atomic_load(&budget.reserved), 50);
+    memory_give_back(&budget, &first);
+    memory_give_back(&budget, &first);
+    assert_int_equal(atomic_load(&budget.reserved), 0);
+    expect_taken(MAX + 1);
+}
+
+static void growth__of_the_budget_then_of_the_reserve__never_of_the_overdraft(void **state)
+{
+    (void)state;
+    struct memory_grant grant = { 0 };
+    budget.reserve_max = 50;
+    assert_true(memory_take_growth(&budget, MAX, &grant));
+    assert_true(memory_take_growth(&budget, 50, &grant));
+    assert_false(memory_take_growth(&budget, 1, &grant));
+    assert_int_equal(grant.taken, MAX);
+    assert_int_equal(grant.reserved, 50);
+    assert_null(atomic_load(&budget.favoured));
+    memory_give_back(&budget, &grant);
+    expect_taken(0);
+    assert_int_equal(atomic_load(&budget.reserved), 0);
+}
+
 static void window__more_unread_than_it__nothing_until_it_was_read(void **state)
 {
     (void)state;
@@ -294,6 +362,10 @@ int main(void)
         budget_test(close__favoured__another_may_be),
         budget_test(close__not_favoured__changes_nothing),
         budget_test(give__something__is_announced),
+        budget_test(decoder__within_the_budget__taken),
+        budget_test(decoder__beyond_the_budget__one_of_the_favoured_is_exempt),
+        budget_test(result__beyond_the_budget__of_the_reserve),
+        budget_test(growth__of_the_budget_then_of_the_reserve__never_of_the_overdraft),
         budget_test(window__more_unread_than_it__nothing_until_it_was_read),
         budget_test(window__unread_too_much__is_not_favoured),
         budget_test(window__none__unread_does_not_matter),

@@ -205,6 +205,21 @@ static void differs__values_of_a_repeated_name(void **state)
     assert_false(response_head_differs(&head, "other"));
 }
 
+/* libcurl takes it for a field; so must we, or it would hide what came before. */
+static void line__like_a_status_line_amid_the_fields__is_none(void **state)
+{
+    (void)state;
+    line("HTTP/1.1 200 OK\r\n");
+    line("Transfer-Encoding: gzip\r\n");
+    line("HTTP/1.1 100 Continue\r\n");
+    line("HTTP/x: 2\r\n");
+    line("Content-Length: 1\r\n");
+    assert_int_equal(response_head_count(&head, "transfer-encoding"), 1);
+    assert_int_equal(response_head_count(&head, "content-length"), 1);
+    line("\r\n");
+    assert_true(head.is_complete);
+}
+
 static void line__folded__extends_the_value(void **state)
 {
     (void)state;
@@ -288,6 +303,7 @@ int main(void)
         head_test(count__repeated_names__each_line),
         head_test(value__of_the_first),
         head_test(differs__values_of_a_repeated_name),
+        head_test(line__like_a_status_line_amid_the_fields__is_none),
         head_test(line__folded__extends_the_value),
         head_test(line__interim_answers_and_trailers__not_kept),
         head_test(line__too_many__refused),
