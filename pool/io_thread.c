@@ -86,7 +86,8 @@ static void finish(struct io_thread *thread, struct io_job *job)
 {
     struct fetch *fetch = job->fetch;
     job->fetch = NULL;
-    fetch_recycle(fetch);
+    if (fetch)
+        fetch_recycle(fetch);
     give_back(thread, job);
 }
 
