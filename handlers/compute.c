@@ -133,11 +133,20 @@ static bool take_input(struct compute_call *call)
 
 /* Out: the answer */
 
+static void answer_bytes(struct compute_call *call)
+{
+    struct job *job = &call->job;
+    char *bytes = job->result;
+    job->result = NULL; /* the service's now */
+    exchange_answer(call->x, 200, BYTES_TYPE, bytes, job->result_len);
+}
+
 static void answer_result(struct compute_call *call)
 {
     const struct job *job = &call->job;
     const char *name = call_task(call)->name;
-    size_t bound = ENVELOPE_BYTES + strlen(name) + job->result_len;
+    size_t result_bytes = job->is_binary ? (job->result_len + 2) / 3 * 4 : job->result_len;
+    size_t bound = ENVELOPE_BYTES + strlen(name) + result_bytes;
     struct buf body = BUF_INIT(bound);
 
     if (!buf_reserve(&body, bound)) { /* so that the answer is one allocation */
@@ -146,8 +155,11 @@ static void answer_result(struct compute_call *call)
     }
     buf_lit(&body, "{\"task\":\"");
     buf_str(&body, name);
-    buf_lit(&body, "\",\"result\":");
-    buf_append(&body, job->result, job->result_len);
+    buf_str(&body, job->is_binary ? "\",\"result_base64\":" : "\",\"result\":");
+    if (job->is_binary)
+        json_base64(&body, job->result, job->result_len);
+    else
+        buf_append(&body, job->result, job->result_len);
     buf_lit(&body, ",\"usage\":");
     compute_write_usage(&body, &job->usage);
     buf_lit(&body, ",\"attempts\":");
@@ -195,7 +207,9 @@ static void answer_failure(struct compute_call *call)
 static void on_done(struct job *job)
 {
     struct compute_call *call = job->user;
-    if (job->status == ST_OK)
+    if (job->status == ST_OK && job->is_binary && call->x->accepts == ANSWER_BYTES)
+        answer_bytes(call);
+    else if (job->status == ST_OK)
         answer_result(call);
     else
         answer_failure(call);

@@ -128,7 +128,7 @@ static void refuse(struct fetch_request *request, enum status status)
 static void run(struct fetch_request *request)
 {
     struct exchange *x = request->x;
-    bool is_streamed = x->accepts != ANSWER_JSON && x->method != HTTP_HEAD;
+    bool is_streamed = (x->accepts == ANSWER_NDJSON || x->accepts == ANSWER_EVENTS) && x->method != HTTP_HEAD;
     request->call.on_done = on_done;
     x->state = request;
     enum status status =

@@ -35,7 +35,7 @@ struct app {
 enum media_type { MEDIA_NONE, MEDIA_JSON, MEDIA_FORM, MEDIA_MULTIPART, MEDIA_TEXT, MEDIA_NDJSON, MEDIA_OTHER };
 
 /* What the caller would like to get, by its Accept field. */
-enum answer_form { ANSWER_JSON, ANSWER_NDJSON, ANSWER_EVENTS };
+enum answer_form { ANSWER_JSON, ANSWER_NDJSON, ANSWER_EVENTS, ANSWER_BYTES };
 
 struct query_param {
     const char *name;  /* decoded, NUL-terminated, valid UTF-8 */
@@ -125,6 +125,7 @@ void exchange_problem_with(struct exchange *x, enum status status, const char *m
 #define JSON_TYPE   "application/json"
 #define NDJSON_TYPE "application/x-ndjson"
 #define EVENTS_TYPE "text/event-stream"
+#define BYTES_TYPE  "application/octet-stream"
 
 extern const struct endpoint endpoint_fetch;       /* GET, POST /fetch */
 extern const struct endpoint endpoint_compute;     /* GET, POST /compute/{task} */

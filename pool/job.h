@@ -42,6 +42,7 @@ struct job {
                      separated by commas, also if the chunk failed. ST_INVALID_ARGS, ST_INVALID_JSON: the JSON array of
                      problems */
     size_t result_len;
+    bool is_binary;                    /* ST_OK: the result is bytes */
     unsigned items_done;               /* of a chunk */
     unsigned items_failed;             /* of those */
     char detail[MAILBOX_DETAIL_BYTES]; /* of a failure, valid UTF-8, "" if there is nothing to add */

@@ -27,7 +27,7 @@
 #include "base/status.h"
 #include "tasks/task.h"
 
-enum { MAILBOX_SLOTS = 16, MAILBOX_INLINE_BYTES = 16 * 1024, MAILBOX_DETAIL_BYTES = 160 };
+enum { MAILBOX_SLOTS = 16, MAILBOX_INLINE_BYTES = 16 * 1024, MAILBOX_DETAIL_BYTES = TASK_DETAIL_BYTES };
 
 enum slot_state { SLOT_FREE, SLOT_READY, SLOT_RUNNING, SLOT_DONE };
 
@@ -57,6 +57,7 @@ struct slot_result {
     _Atomic uint64_t progress;     /* of a chunk: items finished << 32 | bytes of their results */
     _Atomic uint32_t failed_items; /* of those */
     _Atomic uint32_t is_spilled;   /* the result bytes are in the spill file */
+    uint32_t is_binary;            /* the result is bytes, not JSON */
     uint32_t status;               /* enum status */
     uint32_t length;               /* bytes */
     uint64_t started_ns, finished_ns, cpu_ns;

@@ -66,8 +66,9 @@ static void set_detail(struct slot_result *result, const char *text)
 /* Parses one set of args and runs the task on it. On failure `out` holds the array of problems (bad args) or nothing.
  */
 static enum status run_one(const struct slot_request *request, const char *args, size_t args_len,
-                           const struct request_view *view, struct buf *out, const char **ret_detail)
+                           const struct request_view *view, struct task_output *output)
 {
+    struct buf *out = output->result;
     const struct task *task = task_table[request->task];
     struct task_input input = { .payload = view->payload, .payload_len = request->payload_len };
     void *storage = NULL;
@@ -79,7 +80,7 @@ static enum status run_one(const struct slot_request *request, const char *args,
     out->max = result_max;
     if (status != ST_OK)
         return status;
-    status = task->run(&input, out, ret_detail);
+    status = task->run(&input, output);
     free(storage);
     return status == ST_OK && out->failed ? ST_RESULT_TOO_LARGE : status;
 }
@@ -108,11 +109,12 @@ static enum status run_single(struct slot *slot, unsigned index, const struct sp
                               const struct request_view *view)
 {
     struct buf out = BUF_INIT(slot->request.result_max);
-    const char *detail = "";
-    enum status status = run_one(&slot->request, view->args, slot->request.args_len, view, &out, &detail);
+    struct task_output output = { .result = &out };
+    enum status status = run_one(&slot->request, view->args, slot->request.args_len, view, &output);
     if (status != ST_OK && status != ST_INVALID_ARGS && status != ST_INVALID_JSON)
         buf_clear(&out);
-    set_detail(&slot->result, detail);
+    set_detail(&slot->result, output.detail);
+    slot->result.is_binary = output.is_binary;
     slot->result.length = (uint32_t)out.len;
     if (!put_result(slot, index, spill, 0, out.data, out.len)) {
         slot->result.length = 0;
@@ -141,7 +143,8 @@ static enum status run_chunk(struct slot *slot, unsigned index, const struct spi
                              const struct request_view *view)
 {
     struct slot_request *request = &slot->request;
-    struct buf item = BUF_INIT(request->result_max + ITEM_EXTRA_BYTES);
+    /* bytes take a third more as base64 */
+    struct buf item = BUF_INIT(request->result_max + request->result_max / 3 + ITEM_EXTRA_BYTES);
     struct buf value = BUF_INIT(request->result_max);
     uint64_t length = 0;
     uint32_t items = 0, failed = 0;
@@ -150,19 +153,21 @@ static enum status run_chunk(struct slot *slot, unsigned index, const struct spi
     enum status status = ST_OK;
     while (status == ST_OK && items < request->items &&
            json_next_element(view->args, request->args_len, &cursor, &args)) {
-        const char *detail = "";
+        struct task_output output = { .result = &value };
         buf_clear(&item);
         buf_clear(&value);
-        enum status item_status = run_one(request, args.at, args.len, view, &value, &detail);
+        enum status item_status = run_one(request, args.at, args.len, view, &output);
         if (items > 0)
             buf_byte(&item, ',');
         if (item_status == ST_OK) {
-            buf_lit(&item, "{\"result\":");
-            if (value.len > 0)
+            buf_str(&item, output.is_binary ? "{\"result_base64\":" : "{\"result\":");
+            if (output.is_binary)
+                json_base64(&item, value.data ? value.data : "", value.len);
+            else if (value.len > 0)
                 buf_append(&item, value.data, value.len);
             buf_byte(&item, '}');
         } else {
-            render_item_error(&item, item_status, detail, &value);
+            render_item_error(&item, item_status, output.detail, &value);
             failed++;
         }
         if (item.failed || length + item.len > spill->region_bytes)

@@ -57,6 +57,7 @@ enum status worker_entry_take_result(const struct worker_entry *worker, unsigned
 {
     struct slot_result *result = &worker->mailbox->slots[slot].result;
     uint32_t status = result->status, length = result->length;
+    job->is_binary = status == ST_OK && job->items == 0 && result->is_binary != 0;
     char detail[MAILBOX_DETAIL_BYTES];
     memcpy(detail, result->detail, sizeof detail);
     size_t detail_len = strnlen(detail, sizeof detail);

@@ -123,6 +123,8 @@ static void set_accepts(struct request *request, const char *value)
         request->x.accepts = ANSWER_NDJSON;
     else if (names_type(value, EVENTS_TYPE))
         request->x.accepts = ANSWER_EVENTS;
+    else if (names_type(value, BYTES_TYPE))
+        request->x.accepts = ANSWER_BYTES;
 }
 
 /* W3C Trace Context: version 00, two ids that are not all zero, flags; in lower case. */

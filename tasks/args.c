@@ -135,7 +135,8 @@ static void convert_int(struct parse *parse, const struct param *param, const cJ
 
 static void store_string(struct parse *parse, const char *text, size_t text_len, struct arg *arg)
 {
-    /* All strings together, unescaped and with their NULs, are shorter than the document with its quotes. */
+    /* All strings together, unescaped and with their NULs, are shorter than the document with its quotes; a value of
+     * JSON is as long as it stands there, followed by a comma or brace. */
     if (!parse->storage)
         parse->storage = malloc(parse->len);
     if (!parse->storage) {
@@ -143,7 +144,8 @@ static void store_string(struct parse *parse, const char *text, size_t text_len,
         return;
     }
     char *copy = parse->storage + parse->storage_used;
-    memcpy(copy, text, text_len + 1);
+    memcpy(copy, text, text_len);
+    copy[text_len] = '\0';
     parse->storage_used += text_len + 1;
     arg->text = copy;
     arg->text_len = text_len;
@@ -191,6 +193,36 @@ static void convert_enum(struct parse *parse, const struct param *param, const c
         arg->number = choice;
 }
 
+static void convert_bool(struct parse *parse, const struct param *param, const cJSON *member, struct arg *arg)
+{
+    bool is_query = parse->form == TASK_ARGS_QUERY && cJSON_IsString(member);
+    if (is_query && (strcmp(member->valuestring, "true") == 0 || strcmp(member->valuestring, "false") == 0))
+        arg->number = member->valuestring[0] == 't';
+    else if (parse->form == TASK_ARGS_JSON && cJSON_IsBool(member))
+        arg->number = cJSON_IsTrue(member) != 0;
+    else
+        report(parse, param->name, "must be true or false");
+}
+
+/* The value as it stands in the document; of a query string, which has only strings, the text that the string is. */
+static void convert_json(struct parse *parse, const struct param *param, const cJSON *member, struct arg *arg)
+{
+    struct json_slice value;
+    struct json_error error;
+    if (parse->form == TASK_ARGS_QUERY)
+        value = (struct json_slice){ .at = member->valuestring, .len = strlen(member->valuestring) };
+    else if (!json_member(parse->text, parse->len, param->name, &value)) {
+        parse->is_out_of_memory = true; /* the document was checked */
+        return;
+    }
+    if (parse->form == TASK_ARGS_QUERY && !json_check(value.at, value.len, &args_limits, &error))
+        report(parse, param->name, "must be JSON: %s at byte %zu", error.message, error.offset);
+    else if (value.len > (uint64_t)param->maximum)
+        report(parse, param->name, "must be at most %" PRId64 " bytes long", param->maximum);
+    else
+        store_string(parse, value.at, value.len, arg);
+}
+
 static void convert_member(struct parse *parse, const cJSON *member)
 {
     const struct param *param = parse->task->params;
@@ -212,6 +244,12 @@ static void convert_member(struct parse *parse, const cJSON *member)
     case PARAM_ENUM:
         convert_enum(parse, param, member, arg);
         break;
+    case PARAM_BOOL:
+        convert_bool(parse, param, member, arg);
+        break;
+    case PARAM_JSON:
+        convert_json(parse, param, member, arg);
+        break;
     }
 }
 
@@ -223,11 +261,15 @@ static void set_default(const struct param *param, struct arg *arg)
         arg->number = strtoll(param->default_text, NULL, 10);
         break;
     case PARAM_STRING:
+    case PARAM_JSON:
         arg->text = param->default_text;
         arg->text_len = strlen(param->default_text);
         break;
     case PARAM_ENUM:
         arg->number = find_choice(param, param->default_text);
+        break;
+    case PARAM_BOOL:
+        arg->number = strcmp(param->default_text, "true") == 0;
         break;
     }
 }
@@ -236,7 +278,7 @@ static void complete_args(struct parse *parse, bool has_payload)
 {
     for (size_t i = 0; parse->task->params[i].name; i++) {
         const struct param *param = &parse->task->params[i];
-        const bool payload_stands_in = has_payload && param->kind == PARAM_STRING;
+        const bool payload_stands_in = has_payload && (param->kind == PARAM_STRING || param->kind == PARAM_JSON);
         if (parse->args[i].is_set)
             continue;
         if (param->default_text)

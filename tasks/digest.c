@@ -63,14 +63,13 @@ static const struct param params[] = {
     { .name = NULL },
 };
 
-static enum status run(const struct task_input *input, struct buf *result, const char **ret_detail)
+static enum status run(const struct task_input *input, struct task_output *output)
 {
+    struct buf *result = output->result;
     const struct arg *text = &input->args[ARG_TEXT];
-    if (text->is_set == (input->payload != NULL)) {
-        *ret_detail =
-            text->is_set ? "give either text or a binary body, not both" : "give either text or a binary body";
-        return ST_INVALID_ARGS;
-    }
+    if (text->is_set == (input->payload != NULL))
+        return task_fail(output, ST_INVALID_ARGS, "give either text or a binary body%s",
+                         text->is_set ? ", not both" : "");
     const void *bytes = text->is_set ? text->text : input->payload;
     const size_t len = text->is_set ? text->text_len : input->payload_len;
 
@@ -78,10 +77,8 @@ static enum status run(const struct task_input *input, struct buf *result, const
     const EVP_MD *md = algorithm_fetch(algorithm);
     unsigned char hash[EVP_MAX_MD_SIZE];
     unsigned int hash_len = 0;
-    if (!md || EVP_Digest(bytes, len, hash, &hash_len, md, NULL) != 1) {
-        *ret_detail = "OpenSSL does not offer this algorithm here";
-        return ST_TASK_FAILED;
-    }
+    if (!md || EVP_Digest(bytes, len, hash, &hash_len, md, NULL) != 1)
+        return task_fail(output, ST_TASK_FAILED, "OpenSSL does not offer this algorithm here");
 
     buf_byte(result, '{');
     json_key(result, "algorithm");

@@ -135,13 +135,12 @@ static const struct param params[] = {
     { .name = NULL },
 };
 
-static enum status run(const struct task_input *input, struct buf *result, const char **ret_detail)
+static enum status run(const struct task_input *input, struct task_output *output)
 {
+    struct buf *result = output->result;
     struct sieve *sieve = malloc(sizeof *sieve);
-    if (!sieve) {
-        *ret_detail = "no memory for the sieve";
-        return ST_NO_MEMORY;
-    }
+    if (!sieve)
+        return task_fail(output, ST_NO_MEMORY, "no memory for the sieve");
     const struct primes_below found = count_primes(sieve, (uint64_t)input->args[ARG_N].number);
     free(sieve);
 

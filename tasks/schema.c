@@ -28,7 +28,7 @@ static void write_default(const struct param *param, struct buf *out)
         return;
     buf_byte(out, ',');
     json_key(out, "default");
-    if (param->kind == PARAM_INT)
+    if (param->kind != PARAM_STRING && param->kind != PARAM_ENUM)
         buf_str(out, param->default_text);
     else
         json_text(out, param->default_text);
@@ -67,8 +67,14 @@ static void write_choices(const struct param *param, struct buf *out)
 
 static void write_param(const struct param *param, struct buf *out)
 {
+    static const char *const types[] = { [PARAM_INT] = "\"type\":\"integer\",",
+                                         [PARAM_STRING] = "\"type\":\"string\",",
+                                         [PARAM_ENUM] = "\"type\":\"string\",",
+                                         [PARAM_BOOL] = "\"type\":\"boolean\",",
+                                         [PARAM_JSON] = "" };
     json_key(out, param->name);
-    buf_str(out, param->kind == PARAM_INT ? "{\"type\":\"integer\"," : "{\"type\":\"string\",");
+    buf_byte(out, '{');
+    buf_str(out, types[param->kind]);
     write_description(param, out);
     switch (param->kind) {
     case PARAM_INT:
@@ -79,6 +85,9 @@ static void write_param(const struct param *param, struct buf *out)
         break;
     case PARAM_ENUM:
         write_choices(param, out);
+        break;
+    case PARAM_BOOL:
+    case PARAM_JSON:
         break;
     }
     write_default(param, out);

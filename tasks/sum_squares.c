@@ -72,9 +72,9 @@ static const struct param params[] = {
     { .name = NULL },
 };
 
-static enum status run(const struct task_input *input, struct buf *result, const char **ret_detail UNUSED)
+static enum status run(const struct task_input *input, struct task_output *output)
 {
-    json_u128(result, sum_squares((uint64_t)input->args[ARG_N].number));
+    json_u128(output->result, sum_squares((uint64_t)input->args[ARG_N].number));
     return ST_OK;
 }
 

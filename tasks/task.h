@@ -14,25 +14,26 @@
 #include "base/buf.h"
 #include "base/status.h"
 
-enum { TASK_PARAMS_MAX = 8 };
+enum { TASK_PARAMS_MAX = 8, TASK_DETAIL_BYTES = 160 };
 
-enum param_kind { PARAM_INT, PARAM_STRING, PARAM_ENUM };
+enum param_kind { PARAM_INT, PARAM_STRING, PARAM_ENUM, PARAM_BOOL, PARAM_JSON };
 
 struct param {
     const char *name; /* NULL ends the table */
     const char *description;
     enum param_kind kind;
     bool required;
-    int64_t minimum, maximum;   /* PARAM_INT: value; PARAM_STRING: length in bytes */
+    int64_t minimum, maximum;   /* PARAM_INT: value; PARAM_STRING, PARAM_JSON: length in bytes */
     const char *const *choices; /* PARAM_ENUM: NULL-terminated */
-    const char *default_text;   /* NULL: none. PARAM_INT: decimal digits */
+    const char *default_text;   /* NULL: none. PARAM_INT: decimal digits; PARAM_BOOL: "true" or "false" */
 };
 
 /* One converted argument, in the order of the task's table. */
 struct arg {
     bool is_set;      /* given by the caller or by its default */
-    int64_t number;   /* PARAM_INT: the value; PARAM_ENUM: index into choices */
-    const char *text; /* PARAM_STRING: NUL-terminated UTF-8, no NUL inside */
+    int64_t number;   /* PARAM_INT: the value; PARAM_ENUM: index into choices; PARAM_BOOL: 0 or 1 */
+    const char *text; /* PARAM_STRING: NUL-terminated UTF-8, no NUL inside. PARAM_JSON: the value's text, of any type,
+                         strict JSON, NUL-terminated */
     size_t text_len;
 };
 
@@ -42,16 +43,25 @@ struct task_input {
     size_t payload_len;
 };
 
+struct task_output {
+    struct buf *result;             /* one JSON value is appended to it; or bytes, see is_binary */
+    bool is_binary;                 /* the result is bytes, of no particular form */
+    char detail[TASK_DETAIL_BYTES]; /* of a failure, for people: UTF-8; "" if there is nothing to add */
+};
+
+/* Sets the detail, cut to fit, and returns `status`. */
+enum status task_fail(struct task_output *output, enum status status, const char *format, ...) PRINTF_LIKE(3, 4)
+    NONNULL;
+
 struct task {
     const char *name; /* [a-z0-9_]{1,32} */
     const char *description;
     const struct param *params;
     bool takes_payload; /* false: a binary body is refused with 415 */
     bool is_idempotent; /* may run again if its worker died */
-    /* Appends exactly one JSON value to `result`; the caller looks at result->failed. Runs in a worker process, one job
-     * at a time. Anything but ST_OK fails the job with that status (ST_INVALID_ARGS, ST_TASK_FAILED, …) and
-     * `*ret_detail`, a static text. */
-    enum status (*run)(const struct task_input *input, struct buf *result, const char **ret_detail);
+    /* Appends the result; the caller looks at result->failed. Runs in a worker process, one job at a time. Anything but
+     * ST_OK fails the job with that status (ST_INVALID_ARGS, ST_TASK_FAILED, …): see task_fail(). */
+    enum status (*run)(const struct task_input *input, struct task_output *output);
 };
 
 /* All tasks, in the order of GET /tasks; the index is a task's id. */
@@ -71,11 +81,11 @@ enum task_args_form {
 };
 
 /* Checks `text` (json_check, then against the table) and converts it. `text` may be anything; len 0 means no args were
- * given. has_payload: a binary payload came, which stands in for required strings (whether it does is the task's own
- * business). ST_OK: *ret_input's args are set and may point into *ret_storage, which the caller frees with free() (it
- * may be NULL); payload fields are left alone. ST_INVALID_JSON (form JSON only) | ST_INVALID_ARGS: one JSON array was
- * appended to `errors`, with every problem up to the 16th: [{"pointer":"/n","detail":"must be at most 10000000000"}].
- * ST_NO_MEMORY: `errors` says nothing of use. */
+ * given. has_payload: a binary payload came, which stands in for required strings and JSON (whether it does is the
+ * task's own business). ST_OK: *ret_input's args are set and may point into *ret_storage, which the caller frees with
+ * free() (it may be NULL); payload fields are left alone. ST_INVALID_JSON (form JSON only) | ST_INVALID_ARGS: one JSON
+ * array was appended to `errors`, with every problem up to the 16th: [{"pointer":"/n","detail":"must be at most
+ * 10000000000"}]. ST_NO_MEMORY: `errors` says nothing of use. */
 enum status task_parse_args(const struct task *task, enum task_args_form form, const char *text, size_t len,
                             bool has_payload, struct task_input *ret_input, void **ret_storage, struct buf *errors)
     __attribute__((nonnull(1, 6, 7, 8))) MUST_CHECK;

@@ -58,53 +58,54 @@ static void nap_us(int64_t us)
 static int64_t arg_n(const struct task_input *input) { return input->args[0].number; }
 
 /* The result is n. */
-static enum status run_echo(const struct task_input *input, struct buf *result, const char **ret_detail UNUSED)
+static enum status run_echo(const struct task_input *input, struct task_output *output)
 {
-    json_int(result, arg_n(input));
+    json_int(output->result, arg_n(input));
     return ST_OK;
 }
 
 /* Returns when the test has opened gate n. */
-static enum status run_gate(const struct task_input *input, struct buf *result, const char **ret_detail UNUSED)
+static enum status run_gate(const struct task_input *input, struct task_output *output)
 {
     atomic_fetch_add(&stage->entered[arg_n(input)], 1);
     while (atomic_load(&stage->is_open[arg_n(input)]) == 0)
         nap_us(100);
-    json_int(result, arg_n(input));
+    json_int(output->result, arg_n(input));
     return ST_OK;
 }
 
 /* Takes n microseconds. */
-static enum status run_nap(const struct task_input *input, struct buf *result, const char **ret_detail UNUSED)
+static enum status run_nap(const struct task_input *input, struct task_output *output)
 {
     nap_us(arg_n(input));
-    json_int(result, arg_n(input));
+    json_int(output->result, arg_n(input));
     return ST_OK;
 }
 
 /* Dies of n = TRAP_N. */
-static enum status run_trap(const struct task_input *input, struct buf *result, const char **ret_detail UNUSED)
+static enum status run_trap(const struct task_input *input, struct task_output *output)
 {
     if (arg_n(input) == TRAP_N)
         raise(SIGABRT);
-    json_int(result, arg_n(input));
+    json_int(output->result, arg_n(input));
     return ST_OK;
 }
 
 /* Dies as often as the stage says. */
-static enum status run_flaky(const struct task_input *input, struct buf *result, const char **ret_detail UNUSED)
+static enum status run_flaky(const struct task_input *input, struct task_output *output)
 {
     if (atomic_load(&stage->crashes_left) > 0) {
         atomic_fetch_sub(&stage->crashes_left, 1);
         raise(SIGABRT);
     }
-    json_int(result, arg_n(input));
+    json_int(output->result, arg_n(input));
     return ST_OK;
 }
 
 /* A string of n bytes. */
-static enum status run_blob(const struct task_input *input, struct buf *result, const char **ret_detail UNUSED)
+static enum status run_blob(const struct task_input *input, struct task_output *output)
 {
+    struct buf *result = output->result;
     size_t len = (size_t)arg_n(input);
     char *at = buf_reserve(result, len + 2);
     if (at == NULL)
@@ -116,7 +117,7 @@ static enum status run_blob(const struct task_input *input, struct buf *result, 
 }
 
 /* The sum of the payload's bytes: proves that each of them arrived. */
-static enum status run_length(const struct task_input *input, struct buf *result, const char **ret_detail UNUSED)
+static enum status run_length(const struct task_input *input, struct task_output *output)
 {
     const unsigned char *bytes = input->payload;
     uint64_t sum = 0;
@@ -124,15 +125,14 @@ static enum status run_length(const struct task_input *input, struct buf *result
         raise(SIGSTOP);
     for (size_t i = 0; i < input->payload_len; i++)
         sum += bytes[i];
-    json_uint(result, sum);
+    json_uint(output->result, sum);
     return ST_OK;
 }
 
-static enum status run_fail(const struct task_input *input UNUSED, struct buf *result, const char **ret_detail)
+static enum status run_fail(const struct task_input *input UNUSED, struct task_output *output)
 {
-    buf_str(result, "half a res"); /* must not be seen */
-    *ret_detail = "as it was told to";
-    return ST_TASK_FAILED;
+    buf_str(output->result, "half a res"); /* must not be seen */
+    return task_fail(output, ST_TASK_FAILED, "as it was told to");
 }
 
 static const struct param n_params[] = {

@@ -85,8 +85,7 @@ static struct world {
     uint64_t histories;
 } world;
 
-static enum status never_run(const struct task_input *input UNUSED, struct buf *result UNUSED,
-                             const char **ret_detail UNUSED)
+static enum status never_run(const struct task_input *input UNUSED, struct task_output *output UNUSED)
 {
     return ST_INTERNAL;
 }

@@ -50,6 +50,13 @@ static const struct task needs_text = {
     .name = "needs_text", .description = "", .params = needs_text_params, .takes_payload = true
 };
 
+static const struct param loose_params[] = {
+    { .name = "flag", .description = "", .kind = PARAM_BOOL, .default_text = "true" },
+    { .name = "value", .description = "", .kind = PARAM_JSON, .maximum = 20, .default_text = "[]" },
+    { .name = NULL },
+};
+static const struct task loose = { .name = "loose", .description = "", .params = loose_params };
+
 struct outcome {
     enum status status;
     struct task_input input;
@@ -419,6 +426,45 @@ static void parse_query__repeated_name__is_not_called_json(void **state UNUSED)
                   "[" ERROR("", "the query string is not acceptable: duplicate key") "]");
 }
 
+static void assert_loose(enum task_args_form form, const char *text, int64_t flag, const char *value)
+{
+    struct outcome outcome = parse_bytes(&loose, form, text, strlen(text), false);
+    assert_int_equal(outcome.status, ST_OK);
+    assert_int_equal(outcome.input.args[0].number, flag);
+    assert_string_equal(outcome.input.args[1].text, value);
+    assert_int_equal(outcome.input.args[1].text_len, strlen(value));
+    release(&outcome);
+}
+
+static void assert_loose_errors(enum task_args_form form, const char *text, const char *expected)
+{
+    struct outcome outcome = parse_bytes(&loose, form, text, strlen(text), false);
+    assert_int_equal(outcome.status, ST_INVALID_ARGS);
+    assert_string_equal(outcome.errors.data, expected);
+    release(&outcome);
+}
+
+static void parse__switches_and_values__as_they_stand(void **state UNUSED)
+{
+    assert_loose(TASK_ARGS_JSON, "{}", 1, "[]");
+    assert_loose(TASK_ARGS_JSON, "{\"flag\":false,\"value\": {\"a\": [1, 2.50]} }", 0, "{\"a\": [1, 2.50]}");
+    assert_loose(TASK_ARGS_JSON, "{\"value\":\"a\\u00e4\"}", 1, "\"a\\u00e4\"");
+    assert_loose(TASK_ARGS_JSON, "{\"value\":null}", 1, "null");
+    assert_loose(TASK_ARGS_QUERY, "{\"flag\":\"false\",\"value\":\"[1,\\\"x\\\"]\"}", 0, "[1,\"x\"]");
+}
+
+static void parse__switches_and_values__wrong_ones_are_refused(void **state UNUSED)
+{
+    assert_loose_errors(TASK_ARGS_JSON, "{\"flag\":\"true\"}",
+                        "[{\"pointer\":\"/flag\",\"detail\":\"must be true or false\"}]");
+    assert_loose_errors(TASK_ARGS_QUERY, "{\"flag\":\"1\"}",
+                        "[{\"pointer\":\"/flag\",\"detail\":\"must be true or false\"}]");
+    assert_loose_errors(TASK_ARGS_QUERY, "{\"value\":\"[1,\"}",
+                        "[{\"pointer\":\"/value\",\"detail\":\"must be JSON: unexpected end of the text at byte 3\"}]");
+    assert_loose_errors(TASK_ARGS_JSON, "{\"value\":\"12345678901234567890\"}",
+                        "[{\"pointer\":\"/value\",\"detail\":\"must be at most 20 bytes long\"}]");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -440,6 +486,8 @@ int main(void)
         cmocka_unit_test(parse_json__nested_deeply__is_invalid_json),
         cmocka_unit_test(parse_json__longest_number__still_reaches_the_conversion),
         cmocka_unit_test(parse__no_text__is_no_arguments),
+        cmocka_unit_test(parse__switches_and_values__as_they_stand),
+        cmocka_unit_test(parse__switches_and_values__wrong_ones_are_refused),
         cmocka_unit_test(parse__payload__stands_in_for_a_required_string),
         cmocka_unit_test(parse_query__values__are_converted),
         cmocka_unit_test(parse_query__not_plain_integers__are_refused),

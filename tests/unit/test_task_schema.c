@@ -105,7 +105,10 @@ static void assert_param_is_sound(const struct param *param)
         assert_true(param->minimum <= param->maximum);
         break;
     case PARAM_STRING:
+    case PARAM_JSON:
         assert_true(param->minimum >= 0 && param->minimum <= param->maximum);
+        break;
+    case PARAM_BOOL:
         break;
     case PARAM_ENUM:
         assert_non_null(param->choices);
