@@ -236,3 +236,12 @@ void json_bool(struct buf *out, bool value)
     else
         buf_lit(out, "false");
 }
+
+void json_document(struct buf *out, const char *text, size_t len)
+{
+    size_t at = out->len;
+    buf_append(out, text, len);
+    for (char *c = out->data + at; !out->failed && c < out->data + out->len; c++)
+        if (*c == '\n' || *c == '\r')
+            *c = ' ';
+}

@@ -27,5 +27,7 @@ void json_u128(struct buf *out, unsigned __int128 value) NONNULL; /* exact */
 /* Milliseconds with three decimals from nanoseconds: 41.703 */
 void json_ms(struct buf *out, uint64_t ns) NONNULL;
 void json_bool(struct buf *out, bool value) NONNULL;
+/* A checked document as it is, on one line: line ends, which stand only between its tokens, become blanks. */
+void json_document(struct buf *out, const char *text, size_t len) NONNULL;
 
 #endif

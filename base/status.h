@@ -36,7 +36,7 @@
     X(ST_DEADLINE_EXCEEDED, 504, "deadline_exceeded", "The deadline passed", true)                                 \
     /* compute */                                                                                                  \
     X(ST_WORKER_CRASHED, 500, "worker_crashed", "The worker process died", true)                                   \
-    X(ST_WORKER_PROTOCOL, 500, "worker_protocol", "The worker broke the mailbox protocol", true)                   \
+    X(ST_WORKER_PROTOCOL, 500, "worker_protocol", "The worker's answer made no sense", true)                       \
     X(ST_TASK_FAILED, 500, "task_failed", "The task failed", false)                                                \
     X(ST_MEMORY_LIMIT, 422, "memory_limit", "The job exceeded its memory limit", false)                            \
     X(ST_CPU_LIMIT, 422, "cpu_limit", "The job exceeded its CPU limit", false)                                     \

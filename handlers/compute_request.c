@@ -100,11 +100,12 @@ static bool check_query(struct exchange *x)
     return true;
 }
 
-static bool read_timeout(struct exchange *x, uint32_t *ret_timeout_ms)
+static bool read_timeout(struct exchange *x, const struct task *task, uint32_t *ret_timeout_ms)
 {
     uint32_t maximum = x->app->limits->compute_timeout_max_ms;
     const char *text = exchange_query(x, "timeout_ms");
-    uint64_t number = x->timeout_ms ? x->timeout_ms : x->app->limits->compute_timeout_ms;
+    uint32_t usual = task->timeout_ms ? task->timeout_ms : x->app->limits->compute_timeout_ms;
+    uint64_t number = x->timeout_ms ? x->timeout_ms : usual < maximum ? usual : maximum;
 
     if (text && !compute_parse_number(text, 1, maximum, &number)) {
         compute_refuse(x, "timeout_ms", "must be an integer from 1 to %u (--compute-timeout-max-ms)", maximum);
@@ -131,7 +132,7 @@ bool compute_request_read(struct exchange *x, struct compute_request *ret_reques
         return false;
     }
     uint32_t timeout_ms;
-    if (!check_query(x) || !read_timeout(x, &timeout_ms))
+    if (!check_query(x) || !read_timeout(x, task_table[task], &timeout_ms))
         return false;
     *ret_request = (struct compute_request){
         .task = (unsigned)task,
@@ -150,7 +151,7 @@ static void explain_crash(const struct job *job, char *text)
         length = snprintf(text, EXPLANATION_BYTES, "the worker process was ended by signal %d (%s%s)", job->signal,
                           name ? "SIG" : "unknown", name ? name : "");
     else
-        length = snprintf(text, EXPLANATION_BYTES, "the worker process exited");
+        length = snprintf(text, EXPLANATION_BYTES, "the worker process exited with status %d", job->exit_status);
     if (job->attempts > 1)
         snprintf(text + length, EXPLANATION_BYTES - (size_t)length, " in the last of %u attempts", job->attempts);
 }

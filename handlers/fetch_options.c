@@ -7,11 +7,11 @@
 #include "handlers/fetch_options.h"
 
 #include <cjson/cJSON.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
+#include "base/base64.h"
 #include "pool/retry_policy.h"
 
 enum { HEADERS_MAX = 64, HEADER_BYTES_MAX = 8192, TIMEOUT_MIN_MS = 1 };
@@ -140,32 +140,17 @@ static void read_body(struct fetch_reader *reader, const cJSON *member, struct f
     item->body_len = strlen(member->valuestring);
 }
 
-/* OpenSSL's decoder forgives white space and a few things more; this does not. */
-static bool is_strict_base64(const char *text, size_t len)
-{
-    size_t data = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
-    size_t padding = strspn(text + data, "=");
-    return len % 4 == 0 && padding <= 2 && data + padding == len;
-}
-
 static void read_body_base64(struct fetch_reader *reader, const cJSON *member, struct fetch_item *item)
 {
     const char *text = cJSON_IsString(member) ? member->valuestring : "!";
     size_t len = strlen(text);
-    if (!is_strict_base64(text, len) || len > INT32_MAX) {
+    unsigned char *bytes = arena_alloc(reader->arena, BASE64_DECODED_MAX(len), 1);
+    if (!bytes)
+        reader->errors.out_of_memory = true;
+    else if (!base64_decode(text, len, bytes, &item->body_len))
         fetch_errors_add(&reader->errors, reader->at, member->string,
                          "must be a string of padded base64 (RFC 4648 section 4)");
-        return;
-    }
-    unsigned char *bytes = arena_alloc(reader->arena, len / 4 + 1, 3);
-    if (!bytes) {
-        reader->errors.out_of_memory = true;
-        return;
-    }
-    int decoded = len ? EVP_DecodeBlock(bytes, (const unsigned char *)text, (int)len) : 0;
-    size_t padding = len ? (size_t)(text + len - strchrnul(text, '=')) : 0; /* which the decoder counts as zero bytes */
     item->body = (const char *)bytes;
-    item->body_len = decoded > 0 ? (size_t)decoded - padding : 0;
 }
 
 /* ---- headers */

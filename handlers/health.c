@@ -10,7 +10,7 @@
 #include "handlers/server_stats.h"
 #include "pool/process_pool.h"
 
-enum { READY_MAX_BYTES = 128 };
+enum { READY_MAX_BYTES = 16 * 1024 };
 
 static void handle_healthz(struct exchange *x)
 {
@@ -24,6 +24,24 @@ static void handle_healthz(struct exchange *x)
     exchange_answer(x, 200, JSON_TYPE, body, sizeof alive - 1);
 }
 
+/* A program that does not come up is its own task's affair: the service is ready without it. */
+static void write_program_tasks(const struct exchange *x, struct buf *body)
+{
+    const char *before = ",\"tasks\":{";
+    for (size_t i = 0; i < task_count; i++) {
+        struct process_pool_group group;
+        if (!task_table[i]->program)
+            continue;
+        process_pool_get_group(x->app->process_pool, task_table[i]->group, &group);
+        buf_str(body, before);
+        json_key(body, task_table[i]->name);
+        buf_str(body, group.workers_ready > 0 ? "\"ready\"" : "\"not_ready\"");
+        before = ",";
+    }
+    if (before[1] == '\0')
+        buf_byte(body, '}');
+}
+
 static void answer_ready(struct exchange *x, const struct process_pool_stats *pool)
 {
     struct buf body = BUF_INIT(READY_MAX_BYTES);
@@ -31,6 +49,7 @@ static void answer_ready(struct exchange *x, const struct process_pool_stats *po
     json_uint(&body, pool->workers_ready);
     buf_lit(&body, ",\"workers\":");
     json_uint(&body, pool->workers);
+    write_program_tasks(x, &body);
     buf_byte(&body, '}');
     exchange_answer_buf(x, 200, JSON_TYPE, &body);
 }

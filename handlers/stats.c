@@ -105,6 +105,15 @@ static void write_compute(struct buf *out, const struct process_pool_stats *pool
     buf_byte(out, '}');
 }
 
+/* A user's program has a pool of its own, with its task's name. */
+static const char *pool_name(unsigned group)
+{
+    for (size_t i = 0; group > 0 && i < task_count; i++)
+        if (task_table[i]->group == group)
+            return task_table[i]->name;
+    return "built-in";
+}
+
 static void write_worker(struct buf *out, const struct worker_info *worker)
 {
     bool is_running = worker->task >= 0 && (size_t)worker->task < task_count;
@@ -112,6 +121,7 @@ static void write_worker(struct buf *out, const struct worker_info *worker)
     separate(out);
     buf_byte(out, '{');
     member_uint(out, "pid", (uint64_t)worker->pid);
+    member_text(out, "pool", pool_name(worker->group));
     member_text(out, "state", worker_state_name(worker->state));
     member_uint(out, "generation", worker->generation);
     member_uint(out, "jobs_done", worker->jobs_done);

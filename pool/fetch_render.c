@@ -43,15 +43,11 @@ static void write_encoding(const char *encoding, size_t len, struct buf *out)
     json_uint(out, len);
 }
 
-/* The document as it is; line ends, which stand only between its tokens, become blanks: an answer is one line. */
+/* An answer is one line. */
 static void write_document(const char *body, size_t len, struct buf *out)
 {
-    size_t at = out->len;
     json_key(out, "body");
-    buf_append(out, body, len);
-    for (char *c = out->data + at; !out->failed && c < out->data + out->len; c++)
-        if (*c == '\n' || *c == '\r')
-            *c = ' ';
+    json_document(out, body, len);
     write_encoding("json", len, out);
 }
 

@@ -47,6 +47,7 @@ struct job {
     unsigned items_failed;             /* of those */
     char detail[MAILBOX_DETAIL_BYTES]; /* of a failure, valid UTF-8, "" if there is nothing to add */
     int signal;                        /* that ended the worker, 0 if none */
+    int exit_status;                   /* of a worker that has ended itself, -1 if it has not */
     unsigned attempts;                 /* times it was started; at least 1 for a job that ended in a worker */
     struct job_usage usage;
 

@@ -1,4 +1,4 @@
-/* The pool is a queue, a table of workers and, per event loop, a list of ended jobs.
+/* The pool is a queue for each group of workers, a table of workers and, per event loop, a list of ended jobs.
  *
  * A job is QUEUED in the list, POSTED in a worker's mailbox (READY, RUNNING or DONE there) or ENDED on its loop's list.
  * Whoever moves it holds the mutex; the worker's side of a POSTED job is the slot's word, and the word decides every
@@ -93,17 +93,25 @@ static void collect_worker(struct process_pool *pool, struct worker_entry *worke
 
 /* ---- giving jobs to workers */
 
+static unsigned group_of(const struct process_pool *pool, const struct job *job)
+{
+    unsigned group = task_table[job->task]->group;
+    return group < pool->config.group_count ? group : 0;
+}
+
 static void enqueue_front(struct process_pool *pool, struct job *job)
 {
+    struct group_entry *group = &pool->groups[group_of(pool, job)];
     job->state = JOB_QUEUED;
-    job_list_prepend(&pool->queue, job);
-    pool->queued++;
+    job_list_prepend(&group->queue, job);
+    group->queued++;
 }
 
 static void dequeue(struct process_pool *pool, struct job *job)
 {
-    job_list_remove(&pool->queue, job);
-    pool->queued--;
+    struct group_entry *group = &pool->groups[group_of(pool, job)];
+    job_list_remove(&group->queue, job);
+    group->queued--;
 }
 
 /* The worker has a free slot. */
@@ -132,13 +140,13 @@ static void post(struct process_pool *pool, unsigned index, struct job *job)
     mailbox_post(worker->mailbox, slot, job->sequence);
 }
 
-/* The ready worker with the fewest jobs, if it has fewer than `limit`; -1: none. */
-static int least_busy(const struct process_pool *pool, unsigned limit)
+/* The group's ready worker with the fewest jobs, if it has fewer than `limit`; -1: none. */
+static int least_busy(const struct process_pool *pool, unsigned group, unsigned limit)
 {
     int best = -1;
     for (unsigned i = 0; i < pool->config.workers; i++) {
         const struct worker_entry *worker = &pool->workers[i];
-        if (worker->used < limit && !worker->is_long && worker_entry_is_ready(worker)) {
+        if (worker->group == group && worker->used < limit && !worker->is_long && worker_entry_is_ready(worker)) {
             best = (int)i;
             limit = worker->used;
             if (limit == 0)
@@ -174,12 +182,13 @@ static void recall_all(struct process_pool *pool, struct worker_entry *worker)
     }
 }
 
-/* A job for a worker that has run dry, from one that has more than it can run now. */
-static bool steal(struct process_pool *pool)
+/* A job for a worker that has run dry, from one of its group that has more than it can run now. */
+static bool steal(struct process_pool *pool, unsigned group)
 {
     struct worker_entry *richest = NULL;
     for (unsigned i = 0; i < pool->config.workers; i++)
-        if (pool->workers[i].used > 1 && (richest == NULL || pool->workers[i].used > richest->used))
+        if (pool->workers[i].group == group && pool->workers[i].used > 1 &&
+            (richest == NULL || pool->workers[i].used > richest->used))
             richest = &pool->workers[i];
     if (richest == NULL)
         return false;
@@ -190,18 +199,25 @@ static bool steal(struct process_pool *pool)
     return true;
 }
 
-static void dispatch(struct process_pool *pool)
+static void dispatch_group(struct process_pool *pool, unsigned group)
 {
+    struct job_list *queue = &pool->groups[group].queue;
     for (;;) {
         int index;
-        while (pool->queue.first != NULL && (index = least_busy(pool, MAILBOX_SLOTS)) >= 0) {
-            struct job *job = pool->queue.first;
+        while (queue->first != NULL && (index = least_busy(pool, group, MAILBOX_SLOTS)) >= 0) {
+            struct job *job = queue->first;
             dequeue(pool, job);
             post(pool, (unsigned)index, job);
         }
-        if (pool->queue.first != NULL || least_busy(pool, 1) < 0 || !steal(pool))
+        if (queue->first != NULL || least_busy(pool, group, 1) < 0 || !steal(pool, group))
             return;
     }
+}
+
+static void dispatch(struct process_pool *pool)
+{
+    for (unsigned group = 0; group < pool->config.group_count; group++)
+        dispatch_group(pool, group);
 }
 
 /* ---- dooming and settling */
@@ -247,6 +263,7 @@ static void settle(struct process_pool *pool, struct worker_entry *worker, unsig
         }
         worker_entry_keep_progress(worker, slot, job);
         job->signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
+        job->exit_status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
         end_job(pool, job, ST_WORKER_CRASHED);
     }
     worker_entry_free_slot(worker, slot);
@@ -260,13 +277,19 @@ enum status process_pool_create(const struct process_pool_config *config, struct
     struct process_pool *pool = calloc(1, sizeof *pool);
     struct worker_entry *workers = calloc(config->workers, sizeof *workers);
     struct loop_entry *loops = calloc(config->loops, sizeof *loops);
-    if (pool == NULL || workers == NULL || loops == NULL || pthread_mutex_init(&pool->lock, NULL) != 0) {
+    unsigned group_count = config->group_count > 0 ? config->group_count : 1;
+    struct group_entry *groups = calloc(group_count, sizeof *groups);
+    if (pool == NULL || workers == NULL || loops == NULL || groups == NULL ||
+        pthread_mutex_init(&pool->lock, NULL) != 0) {
         free(pool);
         free(workers);
         free(loops);
+        free(groups);
         return ST_NO_MEMORY;
     }
     pool->config = *config;
+    pool->config.group_count = group_count;
+    pool->groups = groups;
     pool->workers = workers;
     pool->loops = loops;
     pool->next_tick_ns = CLOCK_NEVER;
@@ -275,6 +298,7 @@ enum status process_pool_create(const struct process_pool_config *config, struct
     for (unsigned i = 0; i < config->workers; i++) {
         workers[i].mailbox = config->mailboxes[i];
         workers[i].spill = config->spills[i];
+        workers[i].group = config->groups ? config->groups[i] : 0;
         worker_entry_attach(&workers[i]);
     }
     *ret_pool = pool;
@@ -287,6 +311,7 @@ void process_pool_free(struct process_pool *pool)
         return;
     pthread_mutex_destroy(&pool->lock);
     free(pool->workers);
+    free(pool->groups);
     free(pool->loops);
     free(pool);
 }
@@ -295,12 +320,13 @@ enum status process_pool_submit(struct process_pool *pool, struct job *job)
 {
     size_t bytes = job_bytes(job);
     pthread_mutex_lock(&pool->lock);
+    unsigned group = group_of(pool, job);
     /* jobs in mailboxes behind the running one wait too */
-    size_t waiting = pool->queued;
+    size_t waiting = pool->groups[group].queued;
     for (unsigned i = 0; i < pool->config.workers; i++)
-        waiting += pool->workers[i].used > 1 ? pool->workers[i].used - 1 : 0;
+        waiting += pool->workers[i].group == group && pool->workers[i].used > 1 ? pool->workers[i].used - 1 : 0;
     waiting -= waiting < pool->admitted ? waiting : pool->admitted; /* their maps were counted once */
-    bool is_full = waiting >= pool->config.queue_max && least_busy(pool, 1) < 0;
+    bool is_full = waiting >= pool->config.queue_max && least_busy(pool, group, 1) < 0;
     bool is_too_big = pool->held_bytes > 0 && pool->held_bytes + bytes > pool->config.queue_max_bytes;
     if (!job->is_admitted && (is_full || is_too_big)) {
         pool->stats.refused++;
@@ -314,10 +340,11 @@ enum status process_pool_submit(struct process_pool *pool, struct job *job)
     job->items_done = job->items_failed = 0;
     job->detail[0] = '\0';
     job->signal = 0;
+    job->exit_status = -1;
     job->usage = (struct job_usage){ 0 };
     job->state = JOB_QUEUED;
-    job_list_append(&pool->queue, job);
-    pool->queued++;
+    job_list_append(&pool->groups[group].queue, job);
+    pool->groups[group].queued++;
     pool->admitted += job->is_admitted;
     pool->held_bytes += bytes;
     pool->stats.submitted++;

@@ -29,10 +29,12 @@ struct process_pool_config {
     unsigned workers;                 /* 1..256 */
     struct mailbox *const *mailboxes; /* one per worker */
     const struct spill *spills;       /* one per worker */
+    const unsigned *groups;           /* one per worker: whose tasks it runs (task.h); NULL: all are in group 0 */
+    unsigned group_count;             /* at least 1 */
     unsigned loops;
     struct bell *const *bells; /* one per loop */
     const int *event_fds;      /* one per loop */
-    unsigned queue_max;        /* jobs accepted and not started */
+    unsigned queue_max;        /* jobs of a group accepted and not started */
     size_t queue_max_bytes;    /* args and payloads of all jobs that have not ended */
     size_t result_max;         /* bytes of one job's result */
     /* Asks the supervisor to SIGKILL that worker, if that generation still lives; perhaps more than once. `reason` is
@@ -78,6 +80,7 @@ const char *worker_state_name(enum worker_state state);
 
 struct worker_info {
     pid_t pid; /* 0 while dead */
+    unsigned group;
     enum worker_state state;
     uint32_t generation;  /* 1 for the first */
     unsigned jobs_posted; /* in its mailbox now */
@@ -87,7 +90,7 @@ struct worker_info {
 };
 
 struct process_pool_stats {
-    unsigned workers, workers_ready; /* ready: alive, started and neither doomed nor unresponsive */
+    unsigned workers, workers_ready; /* of group 0. ready: alive, started and neither doomed nor unresponsive */
     size_t queued;                   /* accepted, not started */
     size_t held_bytes;               /* args and payloads of jobs that have not ended */
     size_t queue_max;
@@ -97,6 +100,12 @@ struct process_pool_stats {
     uint64_t mean_wall_ns;                  /* moving average of finished jobs */
 };
 void process_pool_get_stats(struct process_pool *pool, struct process_pool_stats *ret_stats) NONNULL;
+struct process_pool_group {
+    unsigned workers, workers_ready;
+    size_t queued;
+};
+/* `group` must be one of the configuration's. */
+void process_pool_get_group(struct process_pool *pool, unsigned group, struct process_pool_group *ret_group) NONNULL;
 /* Fills up to `count` entries, returns how many workers there are. */
 unsigned process_pool_get_workers(struct process_pool *pool, struct worker_info *ret_workers, unsigned count) NONNULL;
 

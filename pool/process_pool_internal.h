@@ -13,12 +13,16 @@ struct loop_entry {
     struct bell_ringer ringer;
 };
 
+struct group_entry {
+    struct job_list queue;
+    size_t queued;
+};
+
 struct process_pool {
     struct process_pool_config config;
     pthread_mutex_t lock; /* guards everything below */
-    struct job_list queue;
-    size_t admitted; /* jobs not ended that are exempt from the bound */
-    size_t queued;
+    struct group_entry *groups;
+    size_t admitted;   /* jobs not ended that are exempt from the bound */
     size_t held_bytes; /* args and payloads of all jobs that have not ended */
     uint32_t next_sequence;
     uint64_t next_tick_ns;

@@ -48,13 +48,14 @@ void process_pool_get_stats(struct process_pool *pool, struct process_pool_stats
 {
     pthread_mutex_lock(&pool->lock);
     *ret_stats = pool->stats;
-    ret_stats->workers = pool->config.workers;
     ret_stats->queue_max = pool->config.queue_max;
     ret_stats->held_bytes = pool->held_bytes;
-    ret_stats->queued = pool->queued;
+    for (unsigned group = 0; group < pool->config.group_count; group++)
+        ret_stats->queued += pool->groups[group].queued;
     for (unsigned i = 0; i < pool->config.workers; i++) {
         const struct worker_entry *worker = &pool->workers[i];
-        ret_stats->workers_ready += worker_entry_is_ready(worker) ? 1 : 0;
+        ret_stats->workers += worker->group == 0 ? 1 : 0;
+        ret_stats->workers_ready += worker->group == 0 && worker_entry_is_ready(worker) ? 1 : 0;
         for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++) {
             if (!worker->in_use[slot])
                 continue;
@@ -62,6 +63,21 @@ void process_pool_get_stats(struct process_pool *pool, struct process_pool_stats
             ret_stats->running += state == SLOT_RUNNING ? 1 : 0;
             ret_stats->queued += state == SLOT_READY ? 1 : 0;
         }
+    }
+    pthread_mutex_unlock(&pool->lock);
+}
+
+void process_pool_get_group(struct process_pool *pool, unsigned group, struct process_pool_group *ret_group)
+{
+    pthread_mutex_lock(&pool->lock);
+    *ret_group = (struct process_pool_group){ .queued = pool->groups[group].queued };
+    for (unsigned i = 0; i < pool->config.workers; i++) {
+        const struct worker_entry *worker = &pool->workers[i];
+        if (worker->group != group)
+            continue;
+        ret_group->workers++;
+        ret_group->workers_ready += worker_entry_is_ready(worker) ? 1 : 0;
+        ret_group->queued += worker->used > 1 ? worker->used - 1 : 0;
     }
     pthread_mutex_unlock(&pool->lock);
 }
@@ -77,6 +93,7 @@ unsigned process_pool_get_workers(struct process_pool *pool, struct worker_info 
         uint64_t started_ns = slot >= 0 ? worker->mailbox->slots[slot].result.started_ns : now_ns;
         ret_workers[i] =
             (struct worker_info){ .pid = worker->pid,
+                                  .group = worker->group,
                                   .state = state_of(worker),
                                   .generation = worker->generation,
                                   .jobs_posted = worker->used,

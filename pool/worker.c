@@ -23,9 +23,14 @@
 #include "base/clock.h"
 #include "base/json_check.h"
 #include "base/json_write.h"
+#include "pool/program.h"
 #include "tasks/task.h"
 
-enum { PROBLEMS_MAX_BYTES = 12 * 1024, ITEM_EXTRA_BYTES = MAILBOX_INLINE_BYTES };
+enum {
+    EXIT_PROGRAM = 3, /* of a worker whose program cannot go on */
+    PROBLEMS_MAX_BYTES = 12 * 1024,
+    ITEM_EXTRA_BYTES = MAILBOX_INLINE_BYTES
+};
 
 /* ---- running a job */
 
@@ -202,10 +207,14 @@ static uint64_t cpu_time_ns(uint64_t *ret_max_rss_kib)
 void worker_run_slot(struct mailbox *mailbox, const struct spill *spill, unsigned index)
 {
     static uint64_t cpu_before_ns; /* at the end of the previous job: one getrusage() per job */
+    uint64_t program_before_ns = 0;
     struct slot *slot = &mailbox->slots[index];
     struct slot_result *result = &slot->result;
     struct request_view view;
     enum status status;
+    bool has_program = slot->request.task < task_count && task_table[slot->request.task]->program;
+    if (has_program)
+        program_before_ns = program_cpu_ns();
     result->length = 0;
     result->started_ns = clock_now_ns();
     set_detail(result, "");
@@ -227,6 +236,10 @@ void worker_run_slot(struct mailbox *mailbox, const struct spill *spill, unsigne
     uint64_t cpu_ns = cpu_time_ns(&result->max_rss_kib);
     result->cpu_ns = cpu_ns - cpu_before_ns;
     cpu_before_ns = cpu_ns;
+    if (!has_program)
+        return;
+    result->cpu_ns += program_cpu_ns() - program_before_ns;
+    result->max_rss_kib = program_rss_kib();
 }
 
 /* ---- the process */
@@ -315,6 +328,8 @@ void worker_main(const struct worker_config *config)
         ringers[i] = (struct bell_ringer){ .bell = config->bells[i], .event_fd = config->event_fds[i] };
 
     struct mailbox *mailbox = config->mailbox;
+    if (config->task && !program_open(config->task))
+        _exit(EXIT_PROGRAM);
     atomic_store_explicit(&mailbox->generation, config->generation, memory_order_release);
     atomic_fetch_add_explicit(&mailbox->done_count, 1, memory_order_seq_cst);
     bell_ring(&ringers[0]);
@@ -322,7 +337,10 @@ void worker_main(const struct worker_config *config)
         unsigned slot;
         uint32_t ping = atomic_load_explicit(&mailbox->ping, memory_order_acquire);
         atomic_store_explicit(&mailbox->pong, ping, memory_order_release);
-        if (!mailbox_claim(mailbox, config->generation, &slot)) {
+        bool is_claimed = mailbox_claim(mailbox, config->generation, &slot);
+        if (config->task && !program_is_sound(config->task))
+            _exit(EXIT_PROGRAM); /* what was claimed was not started, and is run again */
+        if (!is_claimed) {
             mailbox_sleep(mailbox);
             continue;
         }
@@ -331,5 +349,7 @@ void worker_main(const struct worker_config *config)
         mailbox_finish(mailbox, slot);
         if (loop < config->loops)
             bell_ring(&ringers[loop]);
+        if (config->task && program_must_end())
+            _exit(EXIT_PROGRAM);
     }
 }

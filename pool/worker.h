@@ -18,6 +18,7 @@ struct worker_config {
     struct bell *const *bells; /* one per loop */
     const int *event_fds;      /* one per loop */
     int niceness;              /* 0..19, added to the inherited one */
+    const struct task *task;   /* whose program it drives; NULL: it runs the built-in ones */
 };
 
 /* To be called in a freshly forked, single-threaded child: drops what the worker must not have (signals' dispositions,

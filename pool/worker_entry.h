@@ -15,6 +15,7 @@
 #include "pool/mailbox.h"
 
 struct worker_entry {
+    unsigned group;
     struct mailbox *mailbox;
     struct spill spill;
     struct job *jobs[MAILBOX_SLOTS]; /* of slots in use; NULL for one whose job has ended already */

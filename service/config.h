@@ -17,7 +17,11 @@
 
 enum { CONFIG_TEXT_MAX = 1024 };
 
+struct config_task;
+
 struct config {
+    struct config_task *tasks; /* users' programs: config_tasks.h */
+    size_t task_count;
     /* front end */
     char listen[128];             /* ADDR:PORT or [ADDR6]:PORT, numeric; port 0 picks one */
     unsigned loops;               /* event loops, 1..64 */

@@ -4,6 +4,7 @@
 
 #include "service/config.h"
 #include "service/config_table.h"
+#include "service/config_tasks.h"
 #include "service/config_value.h"
 
 enum { HELP_INDENT = 36, HELP_WIDTH = 99 };
@@ -106,6 +107,7 @@ void config_print(const struct config *config, FILE *out)
             print_value(out, value, option->kind == CONFIG_KIND_LIST);
         }
     }
+    config_tasks_print(config, out);
 }
 
 /* What stands in the table's column "Values". */
@@ -131,6 +133,7 @@ static void print_doc_values(FILE *out, const struct config_option *option)
     case CONFIG_KIND_LIST:
         fputs(option->list->documented, out);
         break;
+    case CONFIG_KIND_TEXT:
     case CONFIG_KIND_PATH:
         fputs("a file's name", out);
         break;
@@ -202,4 +205,5 @@ void config_print_docs(FILE *out)
           "| `twinpool --print-config` | prints the options in effect |\n"
           "| `twinpool --help`, `--version` | print and exit |\n",
           out);
+    config_tasks_print_docs(out);
 }

@@ -12,7 +12,10 @@
 #include <string.h>
 
 #include "base/nearest_name.h"
+#include "service/config_tasks.h"
 #include "service/config_value.h"
+
+#define TASK_PREFIX "task."
 
 struct reading {
     const char *path;
@@ -120,8 +123,15 @@ static int take_pair(void *context, const char *section, const char *key, const 
     struct reading *reading = context;
     if (reading->has_failed)
         return 1;
+    if (strncmp(section, TASK_PREFIX, strlen(TASK_PREFIX)) == 0) {
+        char message[CONFIG_MESSAGE_MAX];
+        if (!config_tasks_set(reading->config, section + strlen(TASK_PREFIX), key, value, reading->line, message))
+            fail(reading, "%s", message);
+        return 1;
+    }
     if (section[0] != '\0' && strcmp(section, "twinpool") != 0) {
-        fail(reading, "there is no section [%s]; options stand alone or under [twinpool]", section);
+        fail(reading, "there is no section [%s]; options stand alone or under [twinpool], tasks under [task.NAME]",
+             section);
         return 1;
     }
     const struct config_option *option = config_option_find(key);
@@ -149,5 +159,8 @@ bool config_file_read(const char *path, struct config *config, bool given[CONFIG
         fail(&reading, "not a line of the form `key = value`");
     }
     fclose(reading.file);
+    char message[CONFIG_MESSAGE_MAX];
+    if (!reading.has_failed && !config_tasks_check(config, &reading.line, message))
+        fail(&reading, "%s", message);
     return !reading.has_failed;
 }

@@ -180,7 +180,7 @@ void config_option_placeholder(const struct config_option *option, char ret_text
 {
     static const char *const texts[] = {
         [CONFIG_KIND_COUNT] = "N",          [CONFIG_KIND_BYTES] = "BYTES", [CONFIG_KIND_MS] = "MS",
-        [CONFIG_KIND_LISTEN] = "ADDR:PORT", [CONFIG_KIND_PATH] = "FILE",
+        [CONFIG_KIND_LISTEN] = "ADDR:PORT", [CONFIG_KIND_PATH] = "FILE",   [CONFIG_KIND_TEXT] = "TEXT",
     };
     if (option->kind == CONFIG_KIND_CHOICE)
         join_choices(option, ret_text);

@@ -16,7 +16,8 @@ enum config_kind {
     CONFIG_KIND_CHOICE, /* one of `choices`; the field is an enum in their order */
     CONFIG_KIND_LISTEN, /* ADDR:PORT */
     CONFIG_KIND_LIST,   /* words with commas between; `list` reads them */
-    CONFIG_KIND_PATH    /* a file's name; "": none */
+    CONFIG_KIND_PATH,   /* a file's name; "": none */
+    CONFIG_KIND_TEXT
 };
 
 struct config;

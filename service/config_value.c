@@ -57,9 +57,9 @@ static bool parse_number(const struct config_option *option, const char *text, u
     return true;
 }
 
-static void store(const struct config_option *option, struct config *config, uint64_t number)
+static void store(const struct config_option *option, void *fields, uint64_t number)
 {
-    char *field = (char *)config + option->offset;
+    char *field = (char *)fields + option->offset;
     uint32_t narrow = (uint32_t)number;
     if (option->size == sizeof(number))
         memcpy(field, &number, sizeof(number));
@@ -67,9 +67,9 @@ static void store(const struct config_option *option, struct config *config, uin
         memcpy(field, &narrow, sizeof(narrow));
 }
 
-uint64_t config_value_number(const struct config_option *option, const struct config *config)
+uint64_t config_value_number(const struct config_option *option, const void *fields)
 {
-    const char *field = (const char *)config + option->offset;
+    const char *field = (const char *)fields + option->offset;
     uint64_t wide;
     uint32_t narrow;
     if (option->size == sizeof(wide)) {
@@ -80,20 +80,20 @@ uint64_t config_value_number(const struct config_option *option, const struct co
     return narrow;
 }
 
-static bool set_number(const struct config_option *option, const char *text, struct config *config)
+static bool set_number(const struct config_option *option, const char *text, void *fields)
 {
     uint64_t number;
     if (!parse_number(option, text, &number))
         return false;
-    store(option, config, number);
+    store(option, fields, number);
     return true;
 }
 
-static bool set_choice(const struct config_option *option, const char *text, struct config *config)
+static bool set_choice(const struct config_option *option, const char *text, void *fields)
 {
     for (unsigned i = 0; option->choices[i]; i++) {
         if (strcmp(option->choices[i], text) == 0) {
-            store(option, config, i);
+            store(option, fields, i);
             return true;
         }
     }
@@ -101,34 +101,34 @@ static bool set_choice(const struct config_option *option, const char *text, str
 }
 
 /* The text of an option that is kept as text too; false: too long. */
-static bool set_text(const struct config_option *option, const char *text, struct config *config)
+static bool set_text(const struct config_option *option, const char *text, void *fields)
 {
     size_t len = strlen(text);
     if (len >= option->size)
         return false;
-    memcpy((char *)config + option->offset, text, len + 1);
+    memcpy((char *)fields + option->offset, text, len + 1);
     return true;
 }
 
-static bool set_list(const struct config_option *option, const char *text, struct config *config,
+static bool set_list(const struct config_option *option, const char *text, void *fields,
                      char ret_message[CONFIG_MESSAGE_MAX])
 {
     const char *reason = "the list is too long";
     char quoted[80];
-    if (strlen(text) < option->size && option->list->parse(text, config, &reason))
-        return set_text(option, text, config);
+    if (strlen(text) < option->size && option->list->parse(text, fields, &reason))
+        return set_text(option, text, fields);
     quote(text, quoted);
     snprintf(ret_message, CONFIG_MESSAGE_MAX, "%s is not %s: %s", quoted, option->list->described, reason);
     return false;
 }
 
-static bool set_listen(const struct config_option *option, const char *text, struct config *config)
+static bool set_listen(const struct config_option *option, const char *text, void *fields)
 {
     struct listen_address address;
-    return listen_address_parse(text, &address) && set_text(option, text, config);
+    return listen_address_parse(text, &address) && set_text(option, text, fields);
 }
 
-bool config_value_set(const struct config_option *option, const char *text, struct config *config,
+bool config_value_set(const struct config_option *option, const char *text, void *fields,
                       char ret_message[CONFIG_MESSAGE_MAX])
 {
     bool is_set = false;
@@ -136,19 +136,20 @@ bool config_value_set(const struct config_option *option, const char *text, stru
     case CONFIG_KIND_COUNT:
     case CONFIG_KIND_BYTES:
     case CONFIG_KIND_MS:
-        is_set = set_number(option, text, config);
+        is_set = set_number(option, text, fields);
         break;
     case CONFIG_KIND_CHOICE:
-        is_set = set_choice(option, text, config);
+        is_set = set_choice(option, text, fields);
         break;
     case CONFIG_KIND_LISTEN:
-        is_set = set_listen(option, text, config);
+        is_set = set_listen(option, text, fields);
         break;
     case CONFIG_KIND_PATH:
-        is_set = set_text(option, text, config);
+    case CONFIG_KIND_TEXT:
+        is_set = set_text(option, text, fields);
         break;
     case CONFIG_KIND_LIST:
-        return set_list(option, text, config, ret_message);
+        return set_list(option, text, fields, ret_message);
     }
     if (!is_set) {
         char quoted[80], allowed[CONFIG_DESCRIPTION_MAX];
@@ -169,23 +170,24 @@ static void bytes_text(uint64_t number, char ret_text[CONFIG_TEXT_MAX])
     snprintf(ret_text, CONFIG_TEXT_MAX, "%" PRIu64 "%s", number, suffixes[i]);
 }
 
-void config_value_text(const struct config_option *option, const struct config *config, char ret_text[CONFIG_TEXT_MAX])
+void config_value_text(const struct config_option *option, const void *fields, char ret_text[CONFIG_TEXT_MAX])
 {
-    const char *field = (const char *)config + option->offset;
+    const char *field = (const char *)fields + option->offset;
     switch (option->kind) {
     case CONFIG_KIND_COUNT:
     case CONFIG_KIND_MS:
-        snprintf(ret_text, CONFIG_TEXT_MAX, "%" PRIu64, config_value_number(option, config));
+        snprintf(ret_text, CONFIG_TEXT_MAX, "%" PRIu64, config_value_number(option, fields));
         break;
     case CONFIG_KIND_BYTES:
-        bytes_text(config_value_number(option, config), ret_text);
+        bytes_text(config_value_number(option, fields), ret_text);
         break;
     case CONFIG_KIND_CHOICE:
-        snprintf(ret_text, CONFIG_TEXT_MAX, "%s", option->choices[config_value_number(option, config)]);
+        snprintf(ret_text, CONFIG_TEXT_MAX, "%s", option->choices[config_value_number(option, fields)]);
         break;
     case CONFIG_KIND_LISTEN:
     case CONFIG_KIND_LIST:
     case CONFIG_KIND_PATH:
+    case CONFIG_KIND_TEXT:
         snprintf(ret_text, CONFIG_TEXT_MAX, "%s", field);
         break;
     }
@@ -218,6 +220,9 @@ void config_value_describe(const struct config_option *option, char ret_text[CON
         break;
     case CONFIG_KIND_LIST:
         snprintf(ret_text, CONFIG_DESCRIPTION_MAX, "%s", option->list->described);
+        break;
+    case CONFIG_KIND_TEXT:
+        snprintf(ret_text, CONFIG_DESCRIPTION_MAX, "a text of at most %zu bytes", option->size - 1);
         break;
     case CONFIG_KIND_PATH:
         snprintf(ret_text, CONFIG_DESCRIPTION_MAX, "the name of a file, of at most %d bytes", CONFIG_TEXT_MAX - 1);

@@ -160,11 +160,13 @@ static bool create_process_pool(struct frontend *frontend)
 {
     const struct shared *shared = frontend->given->shared;
     const struct config *config = frontend->given->config;
-    unsigned by_workers = shared->workers * QUEUE_PER_WORKER;
+    unsigned by_workers = shared->builtin_workers * QUEUE_PER_WORKER;
     struct process_pool_config pool_config = {
         .workers = shared->workers,
         .mailboxes = shared->mailboxes,
         .spills = shared->spills,
+        .groups = shared->groups,
+        .group_count = shared->group_count,
         .loops = shared->loops,
         .bells = shared->bells,
         .event_fds = shared->event_fds,
@@ -322,7 +324,7 @@ int frontend_main(const struct frontend_config *given)
     frontend.server.guard_limits = (struct http_guard_limits){ .header_bytes = given->config->max_header_bytes,
                                                                .header_count = 100,
                                                                .target_bytes = given->config->max_url_bytes };
-    fill_limits(given->config, given->shared->workers, &frontend.server.limits);
+    fill_limits(given->config, given->shared->builtin_workers, &frontend.server.limits);
     frontend.server.app = (struct app){ .limits = &frontend.server.limits,
                                         .get_server_stats = get_server_stats,
                                         .started_ns = clock_now_ns() };

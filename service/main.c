@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "service/config.h"
+#include "service/config_tasks.h"
 #include "service/healthcheck.h"
 #include "service/supervisor.h"
 #include "service/version.h"
@@ -72,5 +73,9 @@ int main(int argc, char **argv)
     }
     log_setup(config.log_format, config.log_level);
     raise_descriptor_limit();
+    if (!config_tasks_register(&config)) {
+        fputs("twinpool: no memory for the tasks, or more than can be\n", stderr);
+        return 1;
+    }
     return supervisor_run(&config);
 }

@@ -12,6 +12,7 @@
 
 #include "base/cpu_count.h"
 #include "base/log.h"
+#include "pool/program.h"
 #include "service/listen_address.h"
 
 enum { LISTEN_BACKLOG = 4096, SPILL_ALIGN = 4096 };
@@ -42,6 +43,28 @@ static bool open_listener(const char *listen_text, struct shared *shared)
     snprintf(shared->address, sizeof shared->address, address.storage.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host,
              port);
     shared->listen_fd = fd;
+    return true;
+}
+
+/* Those for the built-in tasks first, then each program's. */
+static bool assign_workers(struct shared *shared)
+{
+    shared->workers = shared->builtin_workers;
+    shared->group_count = 1;
+    for (size_t i = 0; i < task_count; i++)
+        if (task_table[i]->program)
+            shared->workers += task_table[i]->program->workers;
+    shared->groups = calloc(shared->workers, sizeof *shared->groups);
+    if (shared->groups == NULL)
+        return fail("groups");
+    unsigned at = shared->builtin_workers;
+    for (size_t i = 0; i < task_count; i++) {
+        const struct task *task = task_table[i];
+        for (unsigned n = 0; task->program && n < task->program->workers; n++)
+            shared->groups[at++] = task->group;
+        if (task->group >= shared->group_count)
+            shared->group_count = task->group + 1;
+    }
     return true;
 }
 
@@ -84,14 +107,15 @@ static bool create_bells(struct shared *shared)
 
 bool shared_create(const struct config *config, struct shared *ret_shared)
 {
-    *ret_shared =
-        (struct shared){ .workers = config->workers > 0 ? config->workers : cpu_count(), .loops = config->loops };
-    return open_listener(config->listen, ret_shared) && create_mailboxes(config, ret_shared) &&
-           create_bells(ret_shared);
+    *ret_shared = (struct shared){ .builtin_workers = config->workers > 0 ? config->workers : cpu_count(),
+                                   .loops = config->loops };
+    return assign_workers(ret_shared) && open_listener(config->listen, ret_shared) &&
+           create_mailboxes(config, ret_shared) && create_bells(ret_shared);
 }
 
 void shared_done(struct shared *shared)
 {
+    free(shared->groups);
     free(shared->mailboxes);
     free(shared->spills);
     free(shared->bells);

@@ -9,7 +9,10 @@
 #include "service/config.h"
 
 struct shared {
-    unsigned workers, loops;
+    unsigned workers; /* of all groups */
+    unsigned builtin_workers, loops;
+    unsigned *groups; /* per worker: that of the task whose program it drives, 0: the built-in ones */
+    unsigned group_count;
     int listen_fd;
     char address[160];          /* where it listens, as ADDR:PORT */
     struct mailbox **mailboxes; /* per worker */

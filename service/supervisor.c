@@ -82,6 +82,15 @@ static void leave_supervisor(struct supervisor *supervisor)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* NULL: the built-in ones. */
+static const struct task *task_of_group(unsigned group)
+{
+    for (size_t i = 0; group > 0 && i < task_count; i++)
+        if (task_table[i]->group == group)
+            return task_table[i];
+    return NULL;
+}
+
 NORETURN static void be_worker(struct supervisor *supervisor, unsigned index)
 {
     struct shared *shared = &supervisor->shared;
@@ -97,7 +106,8 @@ NORETURN static void be_worker(struct supervisor *supervisor, unsigned index)
                                          .loops = shared->loops,
                                          .bells = shared->bells,
                                          .event_fds = shared->event_fds,
-                                         .niceness = supervisor->config->worker_nice });
+                                         .niceness = supervisor->config->worker_nice,
+                                         .task = task_of_group(shared->groups[index]) });
 }
 
 static void start_worker(struct supervisor *supervisor, unsigned index, uint64_t now_ns)
@@ -331,7 +341,7 @@ static void read_control(struct supervisor *supervisor)
             supervisor->is_serving = true;
             if (!supervisor->was_serving)
                 log_event(LOG_INFO, "serving", LOG_INT("pid", supervisor->pid),
-                          LOG_INT("workers", supervisor->shared.workers),
+                          LOG_INT("workers", supervisor->shared.builtin_workers),
                           LOG_INT("io_threads", supervisor->config->io_threads),
                           LOG_INT("loops", supervisor->shared.loops));
             if (!supervisor->was_serving)

@@ -226,6 +226,8 @@ static void convert_json(struct parse *parse, const struct param *param, const c
 static void convert_member(struct parse *parse, const cJSON *member)
 {
     const struct param *param = parse->task->params;
+    if (!param)
+        return; /* whatever it is */
     while (param->name && strcmp(param->name, member->string) != 0)
         param++;
     if (!param->name) {
@@ -276,7 +278,7 @@ static void set_default(const struct param *param, struct arg *arg)
 
 static void complete_args(struct parse *parse, bool has_payload)
 {
-    for (size_t i = 0; parse->task->params[i].name; i++) {
+    for (size_t i = 0; parse->task->params && parse->task->params[i].name; i++) {
         const struct param *param = &parse->task->params[i];
         const bool payload_stands_in = has_payload && (param->kind == PARAM_STRING || param->kind == PARAM_JSON);
         if (parse->args[i].is_set)
@@ -330,6 +332,10 @@ enum status task_parse_args(const struct task *task, enum task_args_form form, c
         return status;
     }
     memcpy(ret_input->args, parse.args, sizeof parse.args);
+    ret_input->task = task;
+    ret_input->form = form;
+    ret_input->args_text = text;
+    ret_input->args_len = len;
     *ret_storage = parse.storage;
     return ST_OK;
 }

@@ -16,8 +16,8 @@ static void write_description(const struct param *param, struct buf *out)
     char text[512];
     int len = snprintf(text, sizeof text, "%s", param->description);
     if (param->kind == PARAM_STRING && len >= 0 && (size_t)len < sizeof text)
-        (void)snprintf(text + len, sizeof text - (size_t)len, " %" PRId64 " to %" PRId64 " bytes of UTF-8.",
-                       param->minimum, param->maximum);
+        (void)snprintf(text + len, sizeof text - (size_t)len, "%s%" PRId64 " to %" PRId64 " bytes of UTF-8.",
+                       len > 0 ? " " : "", param->minimum, param->maximum);
     json_key(out, "description");
     json_text(out, text);
 }
@@ -96,7 +96,12 @@ static void write_param(const struct param *param, struct buf *out)
 
 void task_schema(const struct task *task, struct buf *out)
 {
-    buf_lit(out, "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"type\":\"object\",\"properties\":{");
+    buf_lit(out, "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"type\":\"object\"");
+    if (!task->params) {
+        buf_byte(out, '}');
+        return;
+    }
+    buf_lit(out, ",\"properties\":{");
     for (const struct param *param = task->params; param->name; param++) {
         if (param != task->params)
             buf_byte(out, ',');

@@ -14,7 +14,7 @@
 #include "base/buf.h"
 #include "base/status.h"
 
-enum { TASK_PARAMS_MAX = 8, TASK_DETAIL_BYTES = 160 };
+enum { TASK_PARAMS_MAX = 8, TASK_DETAIL_BYTES = 160, TASKS_MAX = 128 };
 
 enum param_kind { PARAM_INT, PARAM_STRING, PARAM_ENUM, PARAM_BOOL, PARAM_JSON };
 
@@ -37,9 +37,19 @@ struct arg {
     size_t text_len;
 };
 
+enum task_args_form {
+    TASK_ARGS_JSON, /* `text` is a JSON document: must be an object, else ST_INVALID_JSON */
+    TASK_ARGS_QUERY /* `text` is a JSON object whose values are all strings, from a query string: "10" is
+                       converted to what the parameter wants */
+};
+
 struct task_input {
+    const struct task *task;
     struct arg args[TASK_PARAMS_MAX];
-    const void *payload; /* NULL if the body was JSON or there was none; not NULL for an empty binary body */
+    enum task_args_form form; /* and the args as they came, checked: */
+    const char *args_text;    /* not NUL-terminated */
+    size_t args_len;          /* 0: there were none */
+    const void *payload;      /* NULL if the body was JSON or there was none; not NULL for an empty binary body */
     size_t payload_len;
 };
 
@@ -53,32 +63,34 @@ struct task_output {
 enum status task_fail(struct task_output *output, enum status status, const char *format, ...) PRINTF_LIKE(3, 4)
     NONNULL;
 
+struct program; /* pool/program.h */
+
 struct task {
     const char *name; /* [a-z0-9_]{1,32} */
     const char *description;
-    const struct param *params;
-    bool takes_payload; /* false: a binary body is refused with 415 */
-    bool is_idempotent; /* may run again if its worker died */
+    const struct param *params;    /* NULL: any JSON object will do */
+    bool takes_payload;            /* false: a binary body is refused with 415 */
+    bool is_idempotent;            /* may run again if its worker died */
+    uint32_t timeout_ms;           /* of a job that names none; 0: as the service has it */
+    unsigned group;                /* of the workers that run it: 0 those for all built-in ones */
+    const struct program *program; /* a user's, in a group of its own; NULL: it is built in */
     /* Appends the result; the caller looks at result->failed. Runs in a worker process, one job at a time. Anything but
      * ST_OK fails the job with that status (ST_INVALID_ARGS, ST_TASK_FAILED, …): see task_fail(). */
     enum status (*run)(const struct task_input *input, struct task_output *output);
 };
 
-/* All tasks, in the order of GET /tasks; the index is a task's id. */
-extern const struct task *const task_table[];
-extern const size_t task_count;
+/* All tasks, in the order of GET /tasks; the index is a task's id. Changes only before the first fork. */
+extern const struct task *task_table[TASKS_MAX];
+extern size_t task_count;
+
+/* Adds a task, which stays put; in the supervisor, before anything is forked. False: there are TASKS_MAX. */
+bool task_register(const struct task *task) NONNULL MUST_CHECK;
 
 /* Index into task_table, or -1. */
 int task_find(const char *name) NONNULL;
 
 /* Appends the JSON Schema (draft 2020-12) of the task's args, an object. */
 void task_schema(const struct task *task, struct buf *out) NONNULL;
-
-enum task_args_form {
-    TASK_ARGS_JSON, /* `text` is a JSON document: must be an object, else ST_INVALID_JSON */
-    TASK_ARGS_QUERY /* `text` is a JSON object whose values are all strings, from a query string: "10" is
-                       converted to what the parameter wants */
-};
 
 /* Checks `text` (json_check, then against the table) and converts it. `text` may be anything; len 0 means no args were
  * given. has_payload: a binary payload came, which stands in for required strings and JSON (whether it does is the
@@ -89,5 +101,10 @@ enum task_args_form {
 enum status task_parse_args(const struct task *task, enum task_args_form form, const char *text, size_t len,
                             bool has_payload, struct task_input *ret_input, void **ret_storage, struct buf *errors)
     __attribute__((nonnull(1, 6, 7, 8))) MUST_CHECK;
+
+/* Appends the parsed args as one JSON object on one line, with the types of the task's table and its defaults. */
+void task_write_args(const struct task_input *input, struct buf *out) NONNULL;
+/* One of them by its index, a string without quotes; nothing if it is not set. */
+void task_write_arg_plainly(const struct task_input *input, size_t index, struct buf *out) NONNULL;
 
 #endif

@@ -163,10 +163,12 @@ static const struct task fake_tasks[FAKE_COUNT] = {
     [FAKE_FAIL] = { .name = "fail", .description = "", .params = no_params, .is_idempotent = true, .run = run_fail },
 };
 
-const struct task *const task_table[] = { &fake_tasks[0], &fake_tasks[1], &fake_tasks[2],
-                                          &fake_tasks[3], &fake_tasks[4], &fake_tasks[5],
-                                          &fake_tasks[6], &fake_tasks[7], &fake_tasks[8] };
-const size_t task_count = ARRAY_LEN(task_table);
+const struct task *task_table[TASKS_MAX] = { &fake_tasks[0], &fake_tasks[1], &fake_tasks[2],
+                                             &fake_tasks[3], &fake_tasks[4], &fake_tasks[5],
+                                             &fake_tasks[6], &fake_tasks[7], &fake_tasks[8] };
+size_t task_count = FAKE_COUNT;
+
+bool task_register(const struct task *task UNUSED) { return false; }
 
 int task_find(const char *name)
 {

@@ -20,6 +20,13 @@ static void get_server_stats(const struct app *of, struct server_stats *ret_stat
     *ret_stats = server_now;
 }
 
+void process_pool_get_group(struct process_pool *from, unsigned group, struct process_pool_group *ret_group)
+{
+    (void)from;
+    (void)group;
+    *ret_group = (struct process_pool_group){ 0 };
+}
+
 void process_pool_get_stats(struct process_pool *of, struct process_pool_stats *ret_stats)
 {
     (void)of;
@@ -203,9 +210,9 @@ static void stats__workers__one_by_one(void **state)
     (void)state;
     endpoint_stats.handle(&exchange);
     expect_contains(answer.body,
-                    "\"workers\":[{\"pid\":4711,\"state\":\"busy\",\"generation\":2,\"jobs_done\":0,\"jobs_posted\":0,"
+                    "\"workers\":[{\"pid\":4711,\"pool\":\"built-in\",\"state\":\"busy\",\"generation\":2,\"jobs_done\":0,\"jobs_posted\":0,"
                     "\"task\":\"sum_squares\",\"running_ms\":12.000},"
-                    "{\"pid\":4712,\"state\":\"idle\",\"generation\":1,\"jobs_done\":8,\"jobs_posted\":0,"
+                    "{\"pid\":4712,\"pool\":\"built-in\",\"state\":\"idle\",\"generation\":1,\"jobs_done\":8,\"jobs_posted\":0,"
                     "\"task\":null,\"running_ms\":0.000}]");
 }
 

@@ -1,0 +1,404 @@
+/* program: the two ways to drive a user's program. */
+#include "pool/program.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/base64.h"
+#include "base/clock.h"
+#include "base/json_check.h"
+#include "base/json_write.h"
+#include "base/log.h"
+#include "base/utf8.h"
+#include "pool/program_child.h"
+
+enum {
+    ENVELOPE_BYTES = 512, /* of an answer, without its result */
+    SHOWN_BYTES = 60,     /* of what a program should not have said */
+    READY_MAX_BYTES = 4096,
+    SETTLE_MS = 20 /* for what is left in the pipes when a oneshot has ended */
+};
+
+static const char ready_line[] = "{\"ready\":true}";
+
+/* What a program may answer: as an origin's document. */
+static const struct json_limits answer_limits = {
+    .depth = 64, .members = 8192, .values = SIZE_MAX, .number_length = 4096
+};
+
+static struct program_child child; /* a worker has one at a time */
+static uint64_t next_id = 1;
+static bool must_end;
+
+bool program_must_end(void) { return must_end; }
+
+uint64_t program_cpu_ns(void)
+{
+    struct rusage ended;
+    getrusage(RUSAGE_CHILDREN, &ended);
+    return ((uint64_t)ended.ru_utime.tv_sec + (uint64_t)ended.ru_stime.tv_sec) * NS_PER_SEC +
+           ((uint64_t)ended.ru_utime.tv_usec + (uint64_t)ended.ru_stime.tv_usec) * 1000 + program_child_cpu_ns(&child);
+}
+
+uint64_t program_rss_kib(void)
+{
+    struct rusage ended;
+    uint64_t now_kib = program_child_rss_bytes(&child) / 1024;
+    getrusage(RUSAGE_CHILDREN, &ended);
+    return now_kib > (uint64_t)ended.ru_maxrss ? now_kib : (uint64_t)ended.ru_maxrss;
+}
+
+/* ---- the end of a persistent program is its worker's */
+
+NORETURN static void end_likewise(const struct task *task)
+{
+    char how[64];
+    program_child_describe(&child, how, sizeof how);
+    log_event(LOG_WARNING, "program_ended", LOG_STR("task", task->name), LOG_INT("pid", child.pid),
+              LOG_STR("how", how));
+    int wait_status = child.wait_status;
+    program_child_end(&child);
+    if (WIFSIGNALED(wait_status)) {
+        setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+        signal(WTERMSIG(wait_status), SIG_DFL);
+        kill(getpid(), WTERMSIG(wait_status));
+        raise(SIGKILL); /* that signal does not end a process */
+    }
+    _exit(WEXITSTATUS(wait_status));
+}
+
+/* It has said what it must not. The job fails; the program, which may say more, is of no use any more. */
+static enum status break_protocol(struct task_output *output, const char *how, const char *line, size_t len)
+{
+    char shown[SHOWN_BYTES + 1];
+    size_t size = len < SHOWN_BYTES ? len : SHOWN_BYTES;
+    for (size_t i = 0; i < size; i++)
+        shown[i] = line[i] >= ' ' && line[i] < 0x7f ? line[i] : '?';
+    shown[size] = '\0';
+    must_end = true;
+    return task_fail(output, ST_WORKER_PROTOCOL, "the program %s: %s", how, shown);
+}
+
+/* ---- starting */
+
+static void ignore_signal(int sig) { (void)sig; /* it has interrupted a wait: that was all it was for */ }
+
+static void hear_of_children(void)
+{
+    struct sigaction action = { .sa_handler = ignore_signal };
+    sigaction(SIGCHLD, &action, NULL);
+    sigaction(SIGIO, &action, NULL);
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+}
+
+/* Waits for its first line. */
+static bool await_ready(const struct task *task)
+{
+    struct buf received = BUF_INIT(READY_MAX_BYTES);
+    struct program_exchange exchange = { .received = &received };
+    uint64_t until_ns = clock_now_ns() + task->program->start_timeout_ms * NS_PER_MS, now_ns;
+    enum status status = ST_OK;
+    while (status == ST_OK && !child.has_ended && !exchange.has_output_ended && !received.failed &&
+           !(received.len > 0 && memchr(received.data, '\n', received.len)) && (now_ns = clock_now_ns()) < until_ns)
+        status = program_child_wait(&child, task, &exchange, (int)((until_ns - now_ns) / NS_PER_MS) + 1);
+    bool is_ready = received.len == sizeof ready_line &&
+                    memcmp(received.data, ready_line, sizeof ready_line - 1) == 0 &&
+                    received.data[received.len - 1] == '\n';
+    char how[160] = "it did not print the line {\"ready\":true} in time (start-timeout-ms)";
+    if (child.has_ended)
+        program_child_describe(&child, how, sizeof how);
+    else if (status != ST_OK)
+        snprintf(how, sizeof how, "%s", status_title(status));
+    else if (received.len > 0)
+        snprintf(how, sizeof how, "its first line is not {\"ready\":true} but %.*s",
+                 (int)strnlen(received.data, received.len < SHOWN_BYTES ? received.len : SHOWN_BYTES), received.data);
+    if (!is_ready)
+        log_event(LOG_ERROR, "program_not_ready", LOG_STR("task", task->name), LOG_STR("how", how),
+                  LOG_STR("said", program_last_message()));
+    buf_done(&received);
+    return is_ready;
+}
+
+bool program_open(const struct task *task)
+{
+    hear_of_children();
+    if (task->program->mode == PROGRAM_ONESHOT)
+        return true;
+    if (!program_child_start(&child, task->program, NULL, NULL)) {
+        log_event(LOG_ERROR, "program_not_started", LOG_STR("task", task->name),
+                  LOG_STR("command", task->program->argv[0]), LOG_STR("error", strerrordesc_np(errno)));
+        return false;
+    }
+    if (await_ready(task))
+        return true;
+    program_child_end(&child);
+    return false;
+}
+
+bool program_is_sound(const struct task *task)
+{
+    char unwanted[SHOWN_BYTES];
+    struct buf received = BUF_INIT(sizeof unwanted);
+    struct program_exchange exchange = { .received = &received };
+    if (task->program->mode == PROGRAM_ONESHOT)
+        return true;
+    enum status status = program_child_wait(&child, task, &exchange, 0);
+    bool is_sound = status != ST_MEMORY_LIMIT && received.len == 0 && !exchange.has_output_ended && !child.has_ended;
+    if (received.len > 0)
+        log_event(LOG_ERROR, "program_spoke_unasked", LOG_STR("task", task->name));
+    buf_done(&received);
+    if (child.has_ended)
+        end_likewise(task);
+    return is_sound;
+}
+
+/* ---- persistent */
+
+static void write_request(const struct task_input *input, uint64_t id, struct buf *out)
+{
+    buf_lit(out, "{\"id\":");
+    json_uint(out, id);
+    buf_lit(out, ",\"args\":");
+    task_write_args(input, out);
+    if (input->payload) {
+        buf_lit(out, ",\"payload_base64\":");
+        json_base64(out, input->payload, input->payload_len);
+    }
+    buf_lit(out, "}\n");
+}
+
+static enum status take_error(struct json_slice error, struct task_output *output)
+{
+    cJSON *text = cJSON_ParseWithLength(error.at, error.len);
+    if (cJSON_IsString(text))
+        (void)task_fail(output, ST_TASK_FAILED, "%s", text->valuestring);
+    else
+        (void)task_fail(output, ST_TASK_FAILED, "%.*s",
+                        TASK_DETAIL_BYTES < error.len ? TASK_DETAIL_BYTES : (int)error.len, error.at);
+    cJSON_Delete(text);
+    return ST_TASK_FAILED;
+}
+
+static bool take_bytes(struct json_slice text, struct buf *result)
+{
+    if (text.len < 2 || text.at[0] != '"') /* base64 has nothing that JSON would escape */
+        return false;
+    unsigned char *bytes = malloc(BASE64_DECODED_MAX(text.len));
+    size_t len = 0;
+    bool is_sound = bytes && base64_decode(text.at + 1, text.len - 2, bytes, &len);
+    if (is_sound)
+        buf_append(result, bytes, len);
+    free(bytes);
+    return is_sound;
+}
+
+/* The line without its end. */
+static enum status take_answer(const char *line, size_t len, uint64_t id, struct task_output *output)
+{
+    struct json_error error;
+    struct json_slice value, result;
+    int64_t answered = -1;
+    if (!json_check(line, len, &answer_limits, &error))
+        return break_protocol(output, "printed a line that is not JSON", line, len);
+    if (!json_member(line, len, "id", &value) || !json_exact_int64(value, &answered) || answered != (int64_t)id)
+        return break_protocol(output, "answered another request than this one", line, len);
+    bool has_error = json_member(line, len, "error", &value), has_result = json_member(line, len, "result", &result);
+    if (has_error && !has_result)
+        return take_error(value, output);
+    if (has_result && !has_error) {
+        buf_append(output->result, result.at, result.len);
+        return ST_OK;
+    }
+    if (!has_error && json_member(line, len, "result_base64", &value)) {
+        output->is_binary = true;
+        return take_bytes(value, output->result)
+                   ? ST_OK
+                   : break_protocol(output, "printed a result_base64 that is none", line, len);
+    }
+    return break_protocol(output, "printed neither a result nor an error", line, len);
+}
+
+static enum status run_persistent(const struct task_input *input, struct task_output *output)
+{
+    const struct task *task = input->task;
+    size_t result_max = output->result->max;
+    struct buf request = BUF_INIT(SIZE_MAX / 2), received = BUF_INIT(result_max / 3 * 4 + ENVELOPE_BYTES);
+    uint64_t id = next_id++;
+    write_request(input, id, &request);
+    if (request.failed) {
+        buf_done(&request);
+        return ST_NO_MEMORY;
+    }
+    struct program_exchange exchange = { .to_send = request.data, .to_send_len = request.len, .received = &received };
+    enum status status = ST_OK;
+    const char *end = NULL;
+    child.cpu_before_ns = program_child_cpu_ns(&child);
+    while (status == ST_OK && !end && !received.failed && !exchange.has_output_ended) {
+        status = program_child_wait(&child, task, &exchange, -1);
+        end = received.len > 0 ? memchr(received.data, '\n', received.len) : NULL;
+    }
+    if (status != ST_OK) {
+        must_end = true;
+        (void)task_fail(output, status, "the program was stopped: %s", status_title(status));
+    } else if (end && (size_t)(end - received.data) + 1 < received.len) {
+        status = break_protocol(output, "printed more than one line", received.data, received.len);
+    } else if (end) {
+        status = take_answer(received.data, (size_t)(end - received.data), id, output);
+    } else if (received.failed) {
+        must_end = true;
+        status = task_fail(output, ST_RESULT_TOO_LARGE, "the program's answer is too long");
+    } else { /* its output has ended: it dies, or is as good as dead */
+        (void)waitpid(child.pid, &child.wait_status, 0);
+        child.has_ended = true;
+        end_likewise(task);
+    }
+    buf_done(&request);
+    buf_done(&received);
+    return status;
+}
+
+/* ---- oneshot */
+
+/* `{name}` becomes the arg's value; NULL: no memory. */
+static char *fill_in(const char *text, const struct task_input *input)
+{
+    struct buf out = BUF_INIT(SIZE_MAX / 2);
+    size_t len;
+    while (*text) {
+        const char *close = *text == '{' ? strchr(text, '}') : NULL;
+        const struct param *param = input->task->params;
+        size_t index = 0;
+        for (; close && param && param->name; param++, index++)
+            if (strlen(param->name) == (size_t)(close - text - 1) &&
+                strncmp(param->name, text + 1, (size_t)(close - text - 1)) == 0)
+                break;
+        if (!close || !param || !param->name) {
+            buf_byte(&out, *text++);
+            continue;
+        }
+        task_write_arg_plainly(input, index, &out);
+        text = close + 1;
+    }
+    buf_byte(&out, '\0');
+    return out.failed ? NULL : buf_take(&out, &len);
+}
+
+static void free_list(char **list)
+{
+    for (size_t i = 0; list && list[i]; i++)
+        free(list[i]);
+    free(list);
+}
+
+static char **fill_in_all(const struct task_input *input)
+{
+    char *const *argv = input->task->program->argv;
+    size_t count = 0;
+    while (argv[count])
+        count++;
+    char **filled = calloc(count + 1, sizeof *filled);
+    for (size_t i = 0; filled && i < count; i++) {
+        filled[i] = fill_in(argv[i], input);
+        if (!filled[i]) {
+            free_list(filled);
+            return NULL;
+        }
+    }
+    return filled;
+}
+
+static enum status judge(const struct task *task, struct task_output *output, const struct buf *received)
+{
+    char how[64];
+    program_child_describe(&child, how, sizeof how);
+    const char *said = program_last_message();
+    if (received->failed)
+        return ST_RESULT_TOO_LARGE;
+    if (!WIFEXITED(child.wait_status) || WEXITSTATUS(child.wait_status) != 0)
+        return task_fail(output, ST_TASK_FAILED, "%s%s%s", how, said[0] ? ": " : "", said);
+    const char *bytes = received->data ? received->data : "";
+    size_t len = received->len;
+    struct json_error error;
+    switch (task->program->output) {
+    case PROGRAM_PRINTS_JSON:
+        if (!json_check(bytes, received->len, &answer_limits, &error))
+            return task_fail(output, ST_WORKER_PROTOCOL, "the program's output is not JSON: %s at byte %zu",
+                             error.message, error.offset);
+        while (len > 0 && strchr(" \t\r\n", bytes[len - 1]))
+            len--;
+        json_document(output->result, bytes, len);
+        return ST_OK;
+    case PROGRAM_PRINTS_TEXT:
+        if (utf8_valid(bytes, received->len)) {
+            json_string(output->result, bytes, received->len);
+            return ST_OK;
+        }
+        break;
+    case PROGRAM_PRINTS_BYTES:
+        break;
+    }
+    output->is_binary = true;
+    buf_append(output->result, bytes, received->len);
+    return ST_OK;
+}
+
+static enum status run_child(const struct task_input *input, char **argv, const struct buf *args,
+                             struct task_output *output)
+{
+    struct buf received = BUF_INIT(output->result->max), text = BUF_INIT(SIZE_MAX / 2);
+    buf_lit(&text, "TWINPOOL_ARGS=");
+    buf_append(&text, args->data, args->len);
+    buf_byte(&text, '\0');
+    /* a variable of the environment may not be longer than 128 KiB */
+    char *more[] = { args->len < 100 * 1024 ? text.data : NULL, NULL };
+    enum status status = ST_OK;
+    if (!program_child_start(&child, input->task->program, argv, more)) {
+        status = task_fail(output, ST_TASK_FAILED, "%.80s could not be run: %s", argv[0], strerrordesc_np(errno));
+    } else {
+        struct program_exchange exchange = { .to_send = input->payload ? input->payload : args->data,
+                                             .to_send_len = input->payload ? input->payload_len : args->len,
+                                             .received = &received };
+        while (status == ST_OK && !child.has_ended && !received.failed) {
+            if (exchange.to_send_len == 0 && child.input >= 0) {
+                close(child.input);
+                child.input = -1;
+            }
+            status = program_child_wait(&child, input->task, &exchange, -1);
+        }
+        for (size_t before = SIZE_MAX; status == ST_OK && !received.failed && before != received.len &&
+                                       !exchange.has_output_ended;) { /* what it has left in the pipe */
+            before = received.len;
+            status = program_child_wait(&child, input->task, &exchange, SETTLE_MS);
+        }
+        program_child_end(&child);
+        status = status == ST_OK ? judge(input->task, output, &received)
+                                 : task_fail(output, status, "the program was stopped: %s", status_title(status));
+    }
+    buf_done(&text);
+    buf_done(&received);
+    return status;
+}
+
+static enum status run_oneshot(const struct task_input *input, struct task_output *output)
+{
+    struct buf args = BUF_INIT(SIZE_MAX / 2);
+    char **argv = fill_in_all(input);
+    task_write_args(input, &args);
+    enum status status = !argv || args.failed ? ST_NO_MEMORY : run_child(input, argv, &args, output);
+    free_list(argv);
+    buf_done(&args);
+    return status;
+}
+
+enum status program_run(const struct task_input *input, struct task_output *output)
+{
+    return input->task->program->mode == PROGRAM_ONESHOT ? run_oneshot(input, output) : run_persistent(input, output);
+}

@@ -1,0 +1,329 @@
+/* program_child: fork and exec, poll, reap.
+ *
+ * The child stays in the worker's process group, which the supervisor kills as a whole. The worker is the subreaper of
+ * its descendants, so that what a program has started and left behind can be found and killed, too. */
+#include "pool/program_child.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+enum { MESSAGE_MAX = 512, LIMITS_CHECK_MS = 10, READ_BYTES = 64 * 1024, ENDING_MS = 100 };
+
+/* A line of standard error in the making; and the last whole one. */
+static char message[MESSAGE_MAX], last_message[MESSAGE_MAX];
+static size_t message_len;
+
+const char *program_last_message(void) { return last_message; }
+
+/* ---- starting */
+
+static bool make_pipe(int ret_ends[2]) { return pipe2(ret_ends, O_CLOEXEC) == 0; }
+
+static void close_pipe(int ends[2])
+{
+    for (int i = 0; i < 2; i++)
+        if (ends[i] >= 0)
+            close(ends[i]);
+}
+
+static void limit(int resource, uint64_t value)
+{
+    if (value > 0)
+        setrlimit((__rlimit_resource_t)resource, &(struct rlimit){ value, value });
+}
+
+/* In the child. The error goes through `failed`, which exec closes. */
+NORETURN static void become(const struct program *program, char *const *argv, char *const *environment,
+                            const int streams[3], int failed, pid_t parent)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    for (int sig = 1; sig < NSIG; sig++)
+        signal(sig, SIG_DFL);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_DUMPABLE, 1);
+    bool is_ready = getppid() == parent;
+    for (int i = 0; i < 3; i++)
+        is_ready = is_ready && dup2(streams[i], i) == i;
+    limit(RLIMIT_NOFILE, program->open_files_max);
+    if (is_ready && (!program->directory || chdir(program->directory) == 0))
+        execvpe(argv[0], argv, environment);
+    int error = errno;
+    ssize_t ignored = write(failed, &error, sizeof error);
+    (void)ignored;
+    _exit(127);
+}
+
+static size_t count_of(char *const *list)
+{
+    size_t count = 0;
+    while (list && list[count])
+        count++;
+    return count;
+}
+
+/* Both lists, one after the other; the strings stay where they are. */
+static char **join(char *const *first, char *const *second)
+{
+    size_t a = count_of(first), b = count_of(second);
+    char **joined = calloc(a + b + 1, sizeof *joined);
+    if (!joined)
+        return NULL;
+    for (size_t i = 0; i < a + b; i++)
+        joined[i] = i < a ? first[i] : second[i - a];
+    return joined;
+}
+
+/* 0, or the error that kept it from running. */
+static int exec_error(int failed)
+{
+    int error = 0;
+    ssize_t got;
+    do
+        got = read(failed, &error, sizeof error);
+    while (got < 0 && errno == EINTR);
+    return got == (ssize_t)sizeof error ? error : 0;
+}
+
+static bool set_up(struct program_child *child, pid_t pid, int in[2], int out[2], int err[2])
+{
+    close(in[0]);
+    close(out[1]);
+    close(err[1]);
+    *child = (struct program_child){ .pid = pid, .input = in[1], .output = out[0], .messages = err[0] };
+    int fds[] = { in[1], out[0], err[0] };
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+        fcntl(fds[i], F_SETFL, fcntl(fds[i], F_GETFL) | O_NONBLOCK);
+    fcntl(child->messages, F_SETOWN, getpid()); /* a worker that sleeps hears of them by a signal */
+    fcntl(child->messages, F_SETFL, O_NONBLOCK | O_ASYNC);
+    child->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    return child->pidfd >= 0;
+}
+
+bool program_child_start(struct program_child *child, const struct program *program, char *const *argv,
+                         char *const *more_environment)
+{
+    int in[2] = { -1, -1 }, out[2] = { -1, -1 }, err[2] = { -1, -1 }, failed[2] = { -1, -1 };
+    char **environment = join(program->environment, more_environment);
+    pid_t parent = getpid(), pid = -1;
+    message_len = 0;
+    last_message[0] = '\0';
+    if (environment && make_pipe(in) && make_pipe(out) && make_pipe(err) && make_pipe(failed))
+        pid = fork();
+    if (pid == 0)
+        become(program, argv ? argv : program->argv, environment, (int[]){ in[0], out[1], err[1] }, failed[1], parent);
+    int error = errno;
+    free(environment);
+    if (pid < 0) {
+        close_pipe(in);
+        close_pipe(out);
+        close_pipe(err);
+        close_pipe(failed);
+        errno = error;
+        return false;
+    }
+    close(failed[1]);
+    bool is_set_up = set_up(child, pid, in, out, err);
+    error = is_set_up ? exec_error(failed[0]) : errno;
+    close(failed[0]);
+    if (error == 0)
+        return true;
+    program_child_end(child);
+    errno = error;
+    return false;
+}
+
+/* ---- the end */
+
+bool program_child_has_ended(struct program_child *child)
+{
+    if (child->pid > 0 && !child->has_ended && waitpid(child->pid, &child->wait_status, WNOHANG) == child->pid)
+        child->has_ended = true;
+    return child->has_ended;
+}
+
+/* Our children, the inherited ones among them. False: there is none left. */
+static bool kill_children(void)
+{
+    char path[64], text[4096];
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+    if (fd >= 0)
+        close(fd);
+    text[len > 0 ? len : 0] = '\0';
+    bool is_any = false;
+    char *at = text;
+    for (char *end; *at; at = end) {
+        long pid = strtol(at, &end, 10);
+        if (end == at)
+            break;
+        is_any = true;
+        kill((pid_t)pid, SIGKILL);
+    }
+    return is_any;
+}
+
+static void close_stream(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+void program_child_end(struct program_child *child)
+{
+    if (child->pid <= 0)
+        return;
+    if (!child->has_ended)
+        kill(child->pid, SIGKILL);
+    if (!child->has_ended && waitpid(child->pid, &child->wait_status, 0) == child->pid)
+        child->has_ended = true;
+    while (kill_children()) /* each that dies leaves its own to us */
+        while (waitpid(-1, NULL, 0) > 0) {
+        }
+    close_stream(&child->input);
+    close_stream(&child->output);
+    close_stream(&child->messages);
+    close_stream(&child->pidfd);
+    child->pid = 0;
+}
+
+void program_child_describe(const struct program_child *child, char *ret_text, size_t size)
+{
+    if (WIFSIGNALED(child->wait_status))
+        snprintf(ret_text, size, "signal %d (%s)", WTERMSIG(child->wait_status),
+                 sigdescr_np(WTERMSIG(child->wait_status)));
+    else
+        snprintf(ret_text, size, "exit status %d", WEXITSTATUS(child->wait_status));
+}
+
+/* ---- figures and limits */
+
+uint64_t program_child_cpu_ns(const struct program_child *child)
+{
+    clockid_t clock;
+    struct timespec time;
+    if (child->pid <= 0 || child->has_ended || clock_getcpuclockid(child->pid, &clock) != 0 ||
+        clock_gettime(clock, &time) != 0)
+        return 0;
+    return (uint64_t)time.tv_sec * NS_PER_SEC + (uint64_t)time.tv_nsec;
+}
+
+uint64_t program_child_rss_bytes(const struct program_child *child)
+{
+    char path[64], text[128] = "", *end = text;
+    if (child->pid <= 0 || child->has_ended)
+        return 0;
+    snprintf(path, sizeof path, "/proc/%d/statm", (int)child->pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+    if (fd >= 0)
+        close(fd);
+    text[len > 0 ? len : 0] = '\0';
+    (void)strtoull(text, &end, 10); /* its size, then */
+    return strtoull(end, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static enum status check_limits(const struct program_child *child, const struct program *program)
+{
+    if (child->has_ended)
+        return ST_OK;
+    if (program->memory_max > 0 && program_child_rss_bytes(child) > program->memory_max)
+        return ST_MEMORY_LIMIT;
+    if (program->cpu_max_ms > 0 && program_child_cpu_ns(child) - child->cpu_before_ns > program->cpu_max_ms * NS_PER_MS)
+        return ST_CPU_LIMIT;
+    return ST_OK;
+}
+
+/* ---- talking */
+
+static void log_message(const struct task *task)
+{
+    message[message_len] = '\0';
+    if (message_len > 0)
+        memcpy(last_message, message, message_len + 1);
+    if (message_len > 0)
+        log_event(LOG_INFO, "task_message", LOG_STR("task", task->name), LOG_STR("text", message));
+    message_len = 0;
+}
+
+/* False: there will be no more. */
+static bool read_messages(struct program_child *child, const struct task *task)
+{
+    char bytes[4096];
+    ssize_t got = read(child->messages, bytes, sizeof bytes);
+    for (ssize_t i = 0; i < got; i++) {
+        if (bytes[i] == '\n' || message_len == MESSAGE_MAX - 1)
+            log_message(task);
+        if (bytes[i] != '\n')
+            message[message_len++] = bytes[i];
+    }
+    return got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
+static bool read_output(struct program_child *child, struct buf *received)
+{
+    char beyond = 0;
+    size_t left = received->max - received->len, size = left < READ_BYTES ? left : READ_BYTES;
+    char *room = size > 0 ? buf_reserve(received, size) : &beyond;
+    ssize_t got = room ? read(child->output, room, size > 0 ? size : 1) : -1;
+    if (got > 0 && size > 0)
+        received->len += (size_t)got;
+    else if (got > 0 || !room)
+        received->failed = true; /* it is too much */
+    return got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
+static void send_input(struct program_child *child, struct program_exchange *exchange)
+{
+    ssize_t sent = write(child->input, exchange->to_send, exchange->to_send_len);
+    if (sent > 0) {
+        exchange->to_send += sent;
+        exchange->to_send_len -= (size_t)sent;
+    } else if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+        exchange->to_send_len = 0; /* it does not read any more; its end or its answer says the rest */
+    }
+}
+
+enum status program_child_wait(struct program_child *child, const struct task *task, struct program_exchange *exchange,
+                               int timeout_ms)
+{
+    const struct program *program = task->program;
+    bool has_limits = program->memory_max > 0 || program->cpu_max_ms > 0;
+    struct pollfd fds[] = { { .fd = exchange->has_output_ended ? -1 : child->output, .events = POLLIN },
+                            { .fd = child->messages, .events = POLLIN },
+                            { .fd = exchange->to_send_len > 0 ? child->input : -1, .events = POLLOUT },
+                            { .fd = child->has_ended ? -1 : child->pidfd, .events = POLLIN } };
+    int ready = poll(fds, ARRAY_LEN(fds),
+                     has_limits && (timeout_ms < 0 || timeout_ms > LIMITS_CHECK_MS) ? LIMITS_CHECK_MS : timeout_ms);
+    if (ready > 0) {
+        if (fds[0].revents && !read_output(child, exchange->received))
+            exchange->has_output_ended = true;
+        if (fds[1].revents && !read_messages(child, task)) {
+            log_message(task);
+            close_stream(&child->messages);
+        }
+        if (fds[2].revents)
+            send_input(child, exchange);
+        if (fds[3].revents)
+            (void)program_child_has_ended(child);
+    }
+    return has_limits ? check_limits(child, program) : ST_OK;
+}

@@ -1,0 +1,52 @@
+/* program_child: one process that runs a user's program, its pipes, and how it ended. For program.c and its modes
+ * only. */
+#ifndef TWINPOOL_POOL_PROGRAM_CHILD_H
+#define TWINPOOL_POOL_PROGRAM_CHILD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/attrs.h"
+#include "base/buf.h"
+#include "base/status.h"
+#include "pool/program.h"
+
+struct program_child {
+    pid_t pid;                   /* 0: none */
+    int pidfd;                   /* readable when it has ended */
+    int input, output, messages; /* ours of its standard streams, non-blocking; -1: closed */
+    uint64_t cpu_before_ns;      /* of its whole life, when the job began */
+    bool has_ended;
+    int wait_status; /* then */
+};
+
+/* argv NULL: the program's own. False: errno says why. */
+bool program_child_start(struct program_child *child, const struct program *program, char *const *argv,
+                         char *const *more_environment) __attribute__((nonnull(1, 2))) MUST_CHECK;
+/* Kills it and all its descendants that can be found, and closes the pipes. Safe to repeat. */
+void program_child_end(struct program_child *child) NONNULL;
+/* Has it ended? Reaps it. */
+bool program_child_has_ended(struct program_child *child) NONNULL;
+
+/* What may happen while a job runs. `to_send` is what is left to be written; lines and bytes that come are appended to
+ * `received` (at most its max: then it fails), what it says on standard error is logged. Returns when something came or
+ * was sent, it has ended, or a limit was passed: ST_MEMORY_LIMIT, ST_CPU_LIMIT; else ST_OK. */
+struct program_exchange {
+    const char *to_send;
+    size_t to_send_len;
+    struct buf *received;
+    bool has_output_ended;
+};
+enum status program_child_wait(struct program_child *child, const struct task *task, struct program_exchange *exchange,
+                               int timeout_ms) NONNULL MUST_CHECK;
+
+uint64_t program_child_cpu_ns(const struct program_child *child) NONNULL;
+uint64_t program_child_rss_bytes(const struct program_child *child) NONNULL; /* now */
+/* "exit status 3", "signal 9 (Killed)". */
+void program_child_describe(const struct program_child *child, char *ret_text, size_t size) NONNULL;
+/* The last line of its standard error, "" if there was none. */
+const char *program_last_message(void) MUST_CHECK;
+
+#endif

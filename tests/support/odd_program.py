@@ -1,0 +1,93 @@
+"""A program that does what a test tells it to, good and bad. `python3 odd_program.py [start]`"""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+start = sys.argv[1] if len(sys.argv) > 1 else ""
+if start.startswith("needs:") and not os.path.exists(start[6:]):
+    print("I need", start[6:], file=sys.stderr, flush=True)
+    sys.exit(7)
+if start == "late":
+    time.sleep(60)
+if start == "wrong":
+    print("hello", flush=True)
+    time.sleep(60)
+
+
+def say(text, end="\n"):
+    sys.stdout.write(text + end)
+    sys.stdout.flush()
+
+
+def result(job, value):
+    return json.dumps({"id": job["id"], "result": value})
+
+
+def act(job, do, n):
+    if do == "echo":
+        say(result(job, {"args": job["args"], "payload": job.get("payload_base64")}))
+    elif do == "pid":
+        say(result(job, os.getpid()))
+    elif do == "bytes":
+        say(json.dumps({"id": job["id"], "result_base64": "AAECAw=="}))
+    elif do == "error":
+        say(json.dumps({"id": job["id"], "error": "no such page: \u00e4"}))
+    elif do == "garbage":
+        say("Traceback (most recent call last):")
+    elif do == "stale":
+        say(json.dumps({"id": job["id"] - 1, "result": 1}))
+    elif do == "neither":
+        say(json.dumps({"id": job["id"]}))
+    elif do == "both":
+        say(json.dumps({"id": job["id"], "result": 1, "error": "x"}))
+    elif do == "two":
+        say(result(job, 1) + "\n" + result(job, 2))
+    elif do == "later":
+        say(result(job, 1))
+        time.sleep(0.05)
+        say(result(job, 2))
+    elif do == "slowly":
+        for c in result(job, "slowly"):
+            say(c, end="")
+        say("")
+    elif do == "large":
+        say(result(job, "x" * n))
+    elif do == "cut":
+        say(result(job, 1)[:5], end="")
+        sys.exit(0)
+    elif do == "exit":
+        sys.exit(n)
+    elif do == "kill":
+        os.kill(os.getpid(), n)
+    elif do == "close":
+        os.close(1)
+        time.sleep(60)
+    elif do == "spin":
+        while True:
+            pass
+    elif do == "sleep":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(n / 1000)
+        say(result(job, n))
+    elif do == "fork":
+        subprocess.Popen(["sleep", str(n)])
+        time.sleep(60)
+    elif do == "eat":
+        block = bytearray(n)
+        for i in range(0, n, 4096):
+            block[i] = 1
+        time.sleep(60)
+    elif do == "log":
+        print("a message\nand another", file=sys.stderr, flush=True)
+        say(result(job, 0))
+    else:
+        say(json.dumps({"id": job["id"], "error": "what?"}))
+
+
+say('{"ready":true}')
+for line in sys.stdin:
+    job = json.loads(line)
+    act(job, job["args"].get("do", "echo"), job["args"].get("n", 0))
