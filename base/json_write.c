@@ -160,6 +160,22 @@ void json_base64(struct buf *out, const void *bytes, size_t len)
     out->len += quoted_len;
 }
 
+void json_hex(struct buf *out, const void *bytes, size_t len)
+{
+    static const char digits[] = "0123456789abcdef";
+    const unsigned char *at = bytes;
+    char *to = buf_reserve(out, 2 * len + 2);
+    if (to == NULL)
+        return;
+    *to++ = '"';
+    for (size_t i = 0; i < len; i++) {
+        *to++ = digits[at[i] >> 4];
+        *to++ = digits[at[i] & 0xf];
+    }
+    *to = '"';
+    out->len += 2 * len + 2;
+}
+
 void json_key(struct buf *out, const char *key)
 {
     size_t len = strlen(key);

@@ -19,6 +19,8 @@ void json_string_lossy(struct buf *out, const char *bytes, size_t len) NONNULL;
 void json_text(struct buf *out, const char *bytes) NONNULL;
 /* A quoted string of bytes in base64 (RFC 4648 section 4, padded). */
 void json_base64(struct buf *out, const void *bytes, size_t len) NONNULL;
+/* A quoted string of bytes in lower-case hexadecimal. */
+void json_hex(struct buf *out, const void *bytes, size_t len) NONNULL;
 /* `{"key":` style helper: quoted key and colon; key needs no escaping. */
 void json_key(struct buf *out, const char *key) NONNULL;
 void json_int(struct buf *out, int64_t value) NONNULL;

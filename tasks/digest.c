@@ -7,6 +7,7 @@
 #include <openssl/evp.h>
 
 #include "base/json_write.h"
+#include "tasks/subject.h"
 
 enum { TEXT_MAX_BYTES = 1024 * 1024 };
 
@@ -34,19 +35,6 @@ static const EVP_MD *algorithm_fetch(enum algorithm algorithm)
     return fetched[algorithm];
 }
 
-static void write_hex(struct buf *out, const unsigned char *bytes, size_t len)
-{
-    static const char digits[] = "0123456789abcdef";
-    char *at = buf_reserve(out, 2 * len);
-    if (!at)
-        return;
-    for (size_t i = 0; i < len; i++) {
-        *at++ = digits[bytes[i] >> 4];
-        *at++ = digits[bytes[i] & 0xf];
-    }
-    out->len += 2 * len;
-}
-
 enum { ARG_ALGORITHM, ARG_TEXT };
 
 static const struct param params[] = {
@@ -66,18 +54,16 @@ static const struct param params[] = {
 static enum status run(const struct task_input *input, struct task_output *output)
 {
     struct buf *result = output->result;
-    const struct arg *text = &input->args[ARG_TEXT];
-    if (text->is_set == (input->payload != NULL))
-        return task_fail(output, ST_INVALID_ARGS, "give either text or a binary body%s",
-                         text->is_set ? ", not both" : "");
-    const void *bytes = text->is_set ? text->text : input->payload;
-    const size_t len = text->is_set ? text->text_len : input->payload_len;
+    struct subject subject;
+    const enum status status = subject_take(input, &input->args[ARG_TEXT], "text", output, &subject);
+    if (status != ST_OK)
+        return status;
 
     const enum algorithm algorithm = (enum algorithm)input->args[ARG_ALGORITHM].number;
     const EVP_MD *md = algorithm_fetch(algorithm);
     unsigned char hash[EVP_MAX_MD_SIZE];
     unsigned int hash_len = 0;
-    if (!md || EVP_Digest(bytes, len, hash, &hash_len, md, NULL) != 1)
+    if (!md || EVP_Digest(subject.bytes, subject.len, hash, &hash_len, md, NULL) != 1)
         return task_fail(output, ST_TASK_FAILED, "OpenSSL does not offer this algorithm here");
 
     buf_byte(result, '{');
@@ -85,11 +71,10 @@ static enum status run(const struct task_input *input, struct task_output *outpu
     json_text(result, algorithm_names[algorithm]);
     buf_byte(result, ',');
     json_key(result, "hex");
-    buf_byte(result, '"');
-    write_hex(result, hash, hash_len);
-    buf_lit(result, "\",");
+    json_hex(result, hash, hash_len);
+    buf_byte(result, ',');
     json_key(result, "bytes");
-    json_uint(result, len);
+    json_uint(result, subject.len);
     buf_byte(result, '}');
     return ST_OK;
 }

@@ -196,6 +196,30 @@ static void base64__exactly_the_limit__fits(void **state)
     buf_done(&buf);
 }
 
+static void hex__any_bytes__two_digits_each(void **state)
+{
+    struct buf *buf = *state;
+    json_hex(buf, "", 0);
+    assert_written(buf, "\"\"");
+    json_hex(buf, "\x00\x09\xaf\xff", 4);
+    assert_written(buf, "\"0009afff\"");
+}
+
+static void hex__exactly_the_limit__fits_and_one_less_fails_whole(void **state)
+{
+    (void)state;
+    struct buf buf = BUF_INIT(6);
+    json_hex(&buf, "ab", 2);
+    assert_false(buf.failed);
+    assert_int_equal(buf.len, 6);
+    buf_done(&buf);
+    buf = BUF_INIT(5);
+    json_hex(&buf, "ab", 2);
+    assert_true(buf.failed);
+    assert_int_equal(buf.len, 0);
+    buf_done(&buf);
+}
+
 static void numbers__edges__are_exact(void **state)
 {
     struct buf *buf = *state;
@@ -301,6 +325,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(base64__every_padding__is_rfc4648, setup, teardown),
         cmocka_unit_test_setup_teardown(base64__more_than_one_piece__decodes_to_the_same, setup, teardown),
         cmocka_unit_test(base64__exactly_the_limit__fits),
+        cmocka_unit_test_setup_teardown(hex__any_bytes__two_digits_each, setup, teardown),
+        cmocka_unit_test(hex__exactly_the_limit__fits_and_one_less_fails_whole),
         cmocka_unit_test_setup_teardown(numbers__edges__are_exact, setup, teardown),
         cmocka_unit_test_setup_teardown(u128__edges__are_exact, setup, teardown),
         cmocka_unit_test_setup_teardown(ms__nanoseconds__are_rounded_to_three_decimals, setup, teardown),
