@@ -7,5 +7,7 @@
 extern const struct task sum_squares_task;
 extern const struct task primes_task;
 extern const struct task digest_task;
+extern const struct task pbkdf2_task;
+extern const struct task scrypt_task;
 
 #endif
