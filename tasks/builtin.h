@@ -9,5 +9,7 @@ extern const struct task primes_task;
 extern const struct task digest_task;
 extern const struct task pbkdf2_task;
 extern const struct task scrypt_task;
+extern const struct task compress_task;
+extern const struct task decompress_task;
 
 #endif
