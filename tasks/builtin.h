@@ -11,5 +11,6 @@ extern const struct task pbkdf2_task;
 extern const struct task scrypt_task;
 extern const struct task compress_task;
 extern const struct task decompress_task;
+extern const struct task regex_task;
 
 #endif
