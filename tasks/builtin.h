@@ -13,5 +13,6 @@ extern const struct task compress_task;
 extern const struct task decompress_task;
 extern const struct task regex_task;
 extern const struct task stats_task;
+extern const struct task jq_task;
 
 #endif
