@@ -182,7 +182,7 @@ static enum status compile(const struct arg *pattern, uint32_t options, struct t
 static enum status find_program(const struct task_input *input, struct task_output *output)
 {
     const struct arg *pattern = &input->args[ARG_PATTERN];
-    uint32_t options;
+    uint32_t options = 0;
     if (!pattern->is_set) /* a binary body may stand in for one string, not for this one */
         return task_fail(output, ST_INVALID_ARGS, "pattern is required");
     const enum status status = read_flags(&input->args[ARG_FLAGS], output, &options);
