@@ -5,7 +5,9 @@
 
 #include "tasks/builtin.h"
 
-const struct task *task_table[TASKS_MAX] = { &sum_squares_task, &primes_task, &digest_task, &pbkdf2_task, &scrypt_task, &compress_task, &decompress_task, &regex_task, &stats_task, &jq_task };
+const struct task *task_table[TASKS_MAX] = { &sum_squares_task, &primes_task,   &digest_task,     &pbkdf2_task,
+                                             &scrypt_task,      &compress_task, &decompress_task, &regex_task,
+                                             &stats_task,       &jq_task };
 size_t task_count = 10;
 
 bool task_register(const struct task *task)

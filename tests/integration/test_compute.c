@@ -57,6 +57,46 @@ static void values__known_sums_and_primes_and_digests__exact(void **state)
     steps_run(&server, steps, ARRAY_LEN(steps));
 }
 
+#define HTTP_BYTES "Content-Type: application/octet-stream\r\n"
+
+static void values__bytes__as_asked_for(void **state)
+{
+    (void)state;
+    static const struct step steps[] = {
+        { "GET", "/compute/jq?filter=1%2C%22a%22&raw=true", "Accept: application/octet-stream\r\n", NULL, 200, NULL,
+          "1\na\n" },
+        { "GET", "/compute/jq?filter=1%2C%22a%22&raw=true", NULL, NULL, 200, NULL, "\"result_base64\":\"MQphCg==\"," },
+        { "GET", "/compute/jq?filter=1%2C%22a%22", "Accept: application/octet-stream\r\n", NULL, 200, NULL,
+          "\"result\":[1,\"a\"]," },
+        { "POST", "/compute/jq/map", HTTP_JSON, "[{\"filter\":\"1\",\"raw\":true},{\"filter\":\"2\"}]", 200, NULL,
+          "[{\"result_base64\":\"MQo=\"},{\"result\":[2]}]" },
+        { "POST", "/compute/jq?filter=.a&raw=true", HTTP_BYTES "Accept: application/octet-stream\r\n", "{\"a\":", 500,
+          "task_failed", "unexpected end" },
+    };
+    steps_run(&server, steps, ARRAY_LEN(steps));
+}
+
+static void values__of_library_tasks__as_documented(void **state)
+{
+    (void)state;
+    static const struct step steps[] = {
+        { "POST", "/compute/pbkdf2", HTTP_JSON,
+          "{\"password\":\"password\",\"salt_hex\":\"73616c74\",\"iterations\":2,\"digest\":\"sha1\",\"length\":20}",
+          200, NULL, "\"hex\":\"ea6c014dc72d6f8ccd1ed92ace1d41f0d8de8957\"" },
+        { "POST", "/compute/scrypt", HTTP_JSON,
+          "{\"password\":\"\",\"salt_hex\":\"\",\"n\":16,\"r\":1,\"p\":1,\"expected_hex\":\"77d65762\"}", 200, NULL,
+          "\"result\":{\"matches\":" },
+        { "POST", "/compute/compress", HTTP_JSON, "{\"text\":\"a\",\"level\":10}", 422, "invalid_args", "at most 9" },
+        { "POST", "/compute/decompress", HTTP_BYTES, "abc", 500, "task_failed", "the gzip cannot be decoded" },
+        { "POST", "/compute/regex?pattern=b%2B", HTTP_BYTES, "abbc", 200, NULL,
+          "\"start\":1,\"end\":3,\"text\":\"bb\"" },
+        { "POST", "/compute/stats?column=v", HTTP_BYTES, "k,v\na,1\nb,3\n", 200, NULL, "\"count\":2,\"mean\":2," },
+        { "POST", "/compute/jq", HTTP_JSON, "{\"filter\":\".[]\",\"input\":[1,2]}", 200, NULL, "\"result\":[1,2]," },
+        { "POST", "/compute/jq", HTTP_JSON, "{\"filter\":\"}\"}", 422, "invalid_args", "filter: syntax error" },
+    };
+    steps_run(&server, steps, ARRAY_LEN(steps));
+}
+
 static void args__wrong__named_by_pointer(void **state)
 {
     (void)state;
@@ -228,6 +268,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values__known_sums_and_primes_and_digests__exact),
+        cmocka_unit_test(values__bytes__as_asked_for),
+        cmocka_unit_test(values__of_library_tasks__as_documented),
         cmocka_unit_test(args__wrong__named_by_pointer),
         cmocka_unit_test(deadline__in_query_or_header__504_on_time),
         cmocka_unit_test(queue__full__503_at_once),

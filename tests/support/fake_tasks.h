@@ -26,6 +26,7 @@ enum fake_task {
     FAKE_BLOB,
     FAKE_LENGTH,
     FAKE_FAIL,
+    FAKE_BYTES,
     FAKE_COUNT
 };
 
@@ -135,6 +136,15 @@ static enum status run_fail(const struct task_input *input UNUSED, struct task_o
     return task_fail(output, ST_TASK_FAILED, "as it was told to");
 }
 
+/* n bytes that are no text. */
+static enum status run_bytes(const struct task_input *input, struct task_output *output)
+{
+    output->is_binary = true;
+    for (int64_t i = 0; i < arg_n(input); i++)
+        buf_byte(output->result, (char)(0xff - i % 2));
+    return ST_OK;
+}
+
 static const struct param n_params[] = {
     { .name = "n",
       .description = "a number",
@@ -161,11 +171,12 @@ static const struct task fake_tasks[FAKE_COUNT] = {
                       .is_idempotent = true,
                       .run = run_length },
     [FAKE_FAIL] = { .name = "fail", .description = "", .params = no_params, .is_idempotent = true, .run = run_fail },
+    [FAKE_BYTES] = { .name = "bytes", .description = "", .params = n_params, .is_idempotent = true, .run = run_bytes },
 };
 
-const struct task *task_table[TASKS_MAX] = { &fake_tasks[0], &fake_tasks[1], &fake_tasks[2],
-                                             &fake_tasks[3], &fake_tasks[4], &fake_tasks[5],
-                                             &fake_tasks[6], &fake_tasks[7], &fake_tasks[8] };
+const struct task *task_table[TASKS_MAX] = { &fake_tasks[0], &fake_tasks[1], &fake_tasks[2], &fake_tasks[3],
+                                             &fake_tasks[4], &fake_tasks[5], &fake_tasks[6], &fake_tasks[7],
+                                             &fake_tasks[8], &fake_tasks[9] };
 size_t task_count = FAKE_COUNT;
 
 bool task_register(const struct task *task UNUSED) { return false; }

@@ -300,6 +300,74 @@ static void done__ok_with_the_largest_numbers__fits(void **state)
     assert_int_equal(answer.http, 200);
 }
 
+static void end_with_bytes(const char *bytes, enum answer_form accepts)
+{
+    exchange.accepts = accepts;
+    handle();
+    submitted()->is_binary = true;
+    submitted()->attempts = 1;
+    end_job(0, ST_OK, bytes, 0, 0);
+    assert_int_equal(answer.http, 200);
+}
+
+static void done__bytes_that_are_asked_for__are_the_answer(void **state)
+{
+    (void)state;
+    end_with_bytes("\xff\"\n", ANSWER_BYTES);
+    assert_string_equal(answer.content_type, "application/octet-stream");
+    assert_string_equal(answer.body, "\xff\"\n");
+}
+
+static void done__no_bytes_that_are_asked_for__empty_answer(void **state)
+{
+    (void)state;
+    end_with_bytes("", ANSWER_BYTES);
+    assert_string_equal(answer.content_type, "application/octet-stream");
+    assert_string_equal(answer.body, "");
+}
+
+static void done__bytes_nobody_asked_for__base64_within_json(void **state)
+{
+    static const struct {
+        const char *bytes, *base64;
+    } cases[] = { { "", "\"\"" }, { "\xff", "\"/w==\"" }, { "\xff\xfe", "\"//4=\"" }, { "\xff\xfe\xfd", "\"//79\"" } };
+    static const enum answer_form forms[] = { ANSWER_JSON, ANSWER_NDJSON, ANSWER_EVENTS };
+    for (size_t i = 0; i < ARRAY_LEN(cases) * ARRAY_LEN(forms); i++) {
+        char expected[128];
+        if (i > 0) {
+            free(answer.body);
+            fake_setup(state);
+        }
+        end_with_bytes(cases[i / ARRAY_LEN(forms)].bytes, forms[i % ARRAY_LEN(forms)]);
+        snprintf(expected, sizeof expected, "{\"task\":\"sum_squares\",\"result_base64\":%s,\"usage\":{",
+                 cases[i / ARRAY_LEN(forms)].base64);
+        assert_string_equal(answer.content_type, "application/json");
+        expect_contains(answer.body, expected);
+        expect_contains(answer.body, "},\"attempts\":1}");
+    }
+}
+
+/* A task that has JSON gives JSON, whatever was asked for. */
+static void done__json_though_bytes_are_asked_for__json(void **state)
+{
+    (void)state;
+    exchange.accepts = ANSWER_BYTES;
+    handle();
+    end_well();
+    assert_string_equal(answer.content_type, "application/json");
+    expect_contains(answer.body, "\"result\":1,");
+}
+
+static void done__failure_though_bytes_are_asked_for__problem(void **state)
+{
+    (void)state;
+    exchange.accepts = ANSWER_BYTES;
+    handle();
+    submitted()->is_binary = true;
+    end_job(0, ST_TASK_FAILED, NULL, 0, 0);
+    expect_problem(ST_TASK_FAILED, "");
+}
+
 static void done__crashed__signal_and_attempts(void **state)
 {
     (void)state;
@@ -432,6 +500,11 @@ int main(void)
         fake_test(submit__queue_full__503_at_once),
         fake_test(done__ok__result_and_usage),
         fake_test(done__ok_with_the_largest_numbers__fits),
+        fake_test(done__bytes_that_are_asked_for__are_the_answer),
+        fake_test(done__no_bytes_that_are_asked_for__empty_answer),
+        fake_test(done__bytes_nobody_asked_for__base64_within_json),
+        fake_test(done__json_though_bytes_are_asked_for__json),
+        fake_test(done__failure_though_bytes_are_asked_for__problem),
         fake_test(done__crashed__signal_and_attempts),
         fake_test(done__worker_exited__says_so),
         fake_test(done__deadline_in_queue__says_never_started),

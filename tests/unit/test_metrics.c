@@ -209,11 +209,13 @@ static void stats__workers__one_by_one(void **state)
 {
     (void)state;
     endpoint_stats.handle(&exchange);
-    expect_contains(answer.body,
-                    "\"workers\":[{\"pid\":4711,\"pool\":\"built-in\",\"state\":\"busy\",\"generation\":2,\"jobs_done\":0,\"jobs_posted\":0,"
-                    "\"task\":\"sum_squares\",\"running_ms\":12.000},"
-                    "{\"pid\":4712,\"pool\":\"built-in\",\"state\":\"idle\",\"generation\":1,\"jobs_done\":8,\"jobs_posted\":0,"
-                    "\"task\":null,\"running_ms\":0.000}]");
+    expect_contains(
+        answer.body,
+        "\"workers\":[{\"pid\":4711,\"pool\":\"built-in\",\"state\":\"busy\",\"generation\":2,\"jobs_done\":0,\"jobs_"
+        "posted\":0,"
+        "\"task\":\"sum_squares\",\"running_ms\":12.000},"
+        "{\"pid\":4712,\"pool\":\"built-in\",\"state\":\"idle\",\"generation\":1,\"jobs_done\":8,\"jobs_posted\":0,"
+        "\"task\":null,\"running_ms\":0.000}]");
 }
 
 /* ---- health */

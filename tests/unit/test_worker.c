@@ -223,6 +223,47 @@ static void run_slot__chunk_item_fails__its_reason_is_the_message(void **state)
     assert_progress(ctx, 1, 1);
 }
 
+static void run_slot__bytes__are_left_as_they_are(void **state)
+{
+    struct ctx *ctx = *state;
+    ask(ctx, FAKE_BYTES, "{\"n\":3}", 0);
+    assert_int_equal(run(ctx), ST_OK);
+    assert_int_equal(ctx->slot->result.is_binary, 1);
+    assert_int_equal(ctx->slot->result.length, 3);
+    assert_memory_equal(ctx->text, "\xff\xfe\xff", 3);
+    ask(ctx, FAKE_BYTES, "{\"n\":0}", 0);
+    assert_int_equal(run(ctx), ST_OK);
+    assert_int_equal(ctx->slot->result.is_binary, 1);
+    assert_int_equal(ctx->slot->result.length, 0);
+    /* and the next job in this slot is told apart */
+    ask(ctx, FAKE_ECHO, "{\"n\":1}", 0);
+    assert_int_equal(run(ctx), ST_OK);
+    assert_int_equal(ctx->slot->result.is_binary, 0);
+}
+
+static void run_slot__chunk_of_bytes__items_are_base64(void **state)
+{
+    struct ctx *ctx = *state;
+    ask(ctx, FAKE_BYTES, "[{\"n\":2},{\"n\":0},{\"n\":\"x\"},{\"n\":3}]", 4);
+    assert_int_equal(run(ctx), ST_OK);
+    static const char first[] = "{\"result_base64\":\"//4=\"},{\"result_base64\":\"\"},{\"error\":{";
+    assert_true(strncmp(ctx->text, first, sizeof first - 1) == 0);
+    assert_non_null(strstr(ctx->text, "}},{\"result_base64\":\"//7/\"}"));
+    assert_progress(ctx, 4, 1);
+}
+
+/* Base64 takes a third more than the limit on a result, which is on its bytes. */
+static void run_slot__chunk_of_bytes_at_the_limit__fit(void **state)
+{
+    struct ctx *ctx = *state;
+    ctx->slot->request.result_max = 20000;
+    ask(ctx, FAKE_BYTES, "[{\"n\":20000},{\"n\":20001}]", 2);
+    assert_int_equal(run(ctx), ST_OK);
+    assert_true(strncmp(ctx->text, "{\"result_base64\":\"//7//", 22) == 0);
+    assert_non_null(strstr(ctx->text, "\"},{\"error\":{\"code\":\"result_too_large\""));
+    assert_progress(ctx, 2, 1);
+}
+
 /* An item's error is longer than what the limit leaves for its result. */
 static void run_slot__chunk_with_tiny_result_limit__errors_are_whole(void **state)
 {
@@ -452,6 +493,9 @@ int main(void)
         TEST(run_slot__result_beyond_the_spill_file__is_no_memory),
         TEST(run_slot__spilled_request__is_read_whole),
         TEST(run_slot__chunk__each_item_stands_alone),
+        TEST(run_slot__bytes__are_left_as_they_are),
+        TEST(run_slot__chunk_of_bytes__items_are_base64),
+        TEST(run_slot__chunk_of_bytes_at_the_limit__fit),
         TEST(run_slot__chunk_item_fails__its_reason_is_the_message),
         TEST(run_slot__chunk_with_tiny_result_limit__errors_are_whole),
         TEST(run_slot__chunk_outgrows_the_slot__moves_to_the_spill_file),
