@@ -1,7 +1,8 @@
 /* digest: the cryptographic hash of a binary payload or of a text, through OpenSSL's EVP interface.
  *
- * An algorithm is fetched from OpenSSL's provider on its first use and kept for the life of the process: the fetch
- * costs more than hashing a short text. A worker runs one job at a time, so the cache needs no lock. */
+ * An algorithm is fetched from OpenSSL's provider once and kept for the life of the process: the fetch costs more than
+ * hashing a short text, and the first one reads OpenSSL's configuration, which a worker cannot do any more when jobs
+ * come. A worker runs one job at a time, so the cache needs no lock. */
 #include "tasks/builtin.h"
 
 #include <openssl/evp.h>
@@ -33,6 +34,12 @@ static const EVP_MD *algorithm_fetch(enum algorithm algorithm)
     if (!fetched[algorithm])
         fetched[algorithm] = EVP_MD_fetch(NULL, openssl_names[algorithm], NULL);
     return fetched[algorithm];
+}
+
+static void warm_up(void)
+{
+    for (unsigned i = 0; i < ALGORITHM_COUNT; i++)
+        (void)algorithm_fetch((enum algorithm)i);
 }
 
 enum { ARG_ALGORITHM, ARG_TEXT };
@@ -86,4 +93,5 @@ const struct task digest_task = {
     .takes_payload = true,
     .is_idempotent = true,
     .run = run,
+    .warm_up = warm_up,
 };

@@ -77,6 +77,9 @@ struct task {
     /* Appends the result; the caller looks at result->failed. Runs in a worker process, one job at a time. Anything but
      * ST_OK fails the job with that status (ST_INVALID_ARGS, ST_TASK_FAILED, …): see task_fail(). */
     enum status (*run)(const struct task_input *input, struct task_output *output);
+    /* Called once in each worker process before its first job, or NULL: the last moment for whatever opens a file or
+     * makes a thread (algorithms that are fetched, locales, time zones). After it neither is possible. */
+    void (*warm_up)(void);
 };
 
 /* All tasks, in the order of GET /tasks; the index is a task's id. Changes only before the first fork. */
