@@ -24,6 +24,7 @@
 #include "base/json_check.h"
 #include "base/json_write.h"
 #include "pool/program.h"
+#include "pool/sandbox.h"
 #include "tasks/task.h"
 
 enum {
@@ -313,6 +314,17 @@ static void confine(const struct worker_config *config)
     prctl(PR_SET_DUMPABLE, 0); /* last: it gives the files under /proc/self to root */
 }
 
+/* What cannot be had here (an old kernel, a strict container) the supervisor has logged at its start. */
+static void enter_sandbox(void)
+{
+    const struct sandbox_rules rules = sandbox_rules_for_tasks();
+    struct sandbox_report report;
+    for (size_t i = 0; i < task_count; i++)
+        if (task_table[i]->warm_up != NULL)
+            task_table[i]->warm_up();
+    (void)sandbox_apply(&rules, &report);
+}
+
 void worker_main(const struct worker_config *config)
 {
     reset_signals();
@@ -320,6 +332,7 @@ void worker_main(const struct worker_config *config)
     if (getppid() != config->supervisor) /* it died before PR_SET_PDEATHSIG took effect */
         _exit(0);
     close_foreign_descriptors(config);
+    enter_sandbox();
 
     struct bell_ringer *ringers = calloc(config->loops, sizeof *ringers);
     if (ringers == NULL)

@@ -23,6 +23,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "pool/sandbox.h"
 #include "pool/worker.h"
 #include "service/control.h"
 #include "service/frontend.h"
@@ -423,6 +424,23 @@ static bool open_events(struct supervisor *supervisor)
            epoll_ctl(supervisor->epoll_fd, EPOLL_CTL_ADD, supervisor->signal_fd, &event) == 0;
 }
 
+/* What this machine can confine workers with; each of them does so by itself. */
+static void log_sandbox(void)
+{
+    const struct sandbox_rules rules = sandbox_rules_for_tasks();
+    struct sandbox_report report;
+    char texts[SANDBOX_MECHANISMS][sizeof report.of[0].note + 32];
+    struct log_field fields[SANDBOX_MECHANISMS + 1] = { 0 };
+    bool is_complete = sandbox_probe(&rules, &report);
+    for (unsigned i = 0; i < SANDBOX_MECHANISMS; i++) {
+        sandbox_outcome_text(&report.of[i], texts[i], sizeof texts[i]);
+        fields[i] = (struct log_field)LOG_STR(sandbox_mechanism_name((enum sandbox_mechanism)i), texts[i]);
+    }
+    enum log_level level = is_complete ? LOG_INFO : LOG_WARNING;
+    if (log_enabled(level))
+        log_write(level, "sandbox", fields);
+}
+
 static int wait_ms(uint64_t next_ns)
 {
     uint64_t now_ns = clock_now_ns();
@@ -449,6 +467,7 @@ int supervisor_run(const struct config *config)
         return 1;
     }
     srandom((unsigned)getpid());
+    log_sandbox();
     uint64_t next_ns = advance(&supervisor, clock_now_ns());
     while (!supervisor.is_over) {
         struct epoll_event events[4];
