@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "pool/sandbox.h"
 #include "pool/worker.h"
 #include "tests/support/fake_tasks.h"
 #include "tests/support/pool_rig.h"
@@ -412,6 +413,28 @@ static void main__always__leads_a_group_and_runs_at_the_lower_priority(void **st
     assert_int_equal(getpriority(PRIO_PROCESS, (id_t)pid), getpriority(PRIO_PROCESS, 0));
 }
 
+/* What it is confined to: tests/unit/test_sandbox_tasks.c. */
+static void main__ready__is_confined(void **state)
+{
+    struct pool_rig *rig = *state;
+    const struct sandbox_rules rules = sandbox_rules_for_tasks();
+    struct sandbox_report report;
+    char line[256], path[64];
+    int filters = -1, no_new_privs = -1;
+    snprintf(path, sizeof path, "/proc/%d/status", (int)start_worker(rig));
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file) != NULL) {
+        (void)sscanf(line, "Seccomp: %d", &filters);
+        (void)sscanf(line, "NoNewPrivs: %d", &no_new_privs);
+    }
+    (void)fclose(file);
+    assert_int_equal(no_new_privs, 1);
+    (void)sandbox_probe(&rules, &report);
+    if (report.of[SANDBOX_SYSCALLS].state == SANDBOX_ACTIVE)
+        assert_int_equal(filters, 2); /* SECCOMP_MODE_FILTER */
+}
+
 /* The other end of a pipe is seen to close although the worker inherited a copy. */
 static void main__foreign_descriptors__are_closed(void **state)
 {
@@ -506,6 +529,7 @@ int main(void)
         PROCESS_TEST(main__pinged_asleep__answers),
         PROCESS_TEST(main__signals_of_the_terminal_and_the_manager__are_ignored),
         PROCESS_TEST(main__always__leads_a_group_and_runs_at_the_lower_priority),
+        PROCESS_TEST(main__ready__is_confined),
         PROCESS_TEST(main__foreign_descriptors__are_closed),
         PROCESS_TEST(main__supervisor_is_another__ends),
         PROCESS_TEST(main__supervisor_dies__dies_with_it),
