@@ -205,9 +205,10 @@ static uint64_t cpu_time_ns(uint64_t *ret_max_rss_kib)
            ((uint64_t)usage.ru_utime.tv_usec + (uint64_t)usage.ru_stime.tv_usec) * 1000;
 }
 
+static uint64_t cpu_before_ns; /* at the end of the previous job: one getrusage() per job */
+
 void worker_run_slot(struct mailbox *mailbox, const struct spill *spill, unsigned index)
 {
-    static uint64_t cpu_before_ns; /* at the end of the previous job: one getrusage() per job */
     uint64_t program_before_ns = 0;
     struct slot *slot = &mailbox->slots[index];
     struct slot_result *result = &slot->result;
@@ -323,6 +324,8 @@ static void enter_sandbox(void)
         if (task_table[i]->warm_up != NULL)
             task_table[i]->warm_up();
     (void)sandbox_apply(&rules, &report);
+    uint64_t max_rss_kib;
+    cpu_before_ns = cpu_time_ns(&max_rss_kib); /* none of this is the first job's */
 }
 
 void worker_main(const struct worker_config *config)

@@ -384,7 +384,13 @@ static const char *at(const char *dir, const char *name)
 static int try_open(const char *path, int flags) { return error_of(open(path, flags | O_CLOEXEC, 0600)); }
 static int read_system(void) { return try_open("/etc/passwd", O_RDONLY); }
 static int read_secret(void) { return try_open("/etc/shadow", O_RDONLY); }
-static int write_system(void) { return try_open("/usr/twinpool-sandbox", O_CREAT | O_WRONLY); }
+
+static int write_system(void)
+{
+    int error = try_open("/usr/twinpool-sandbox", O_CREAT | O_WRONLY);
+    return error == EROFS ? EACCES : error; /* a read-only root comes first */
+}
+
 static int write_proc(void) { return try_open("/proc/self/oom_score_adj", O_WRONLY); }
 static int write_null(void) { return make_file_in("/dev", "null", "x", 0600); }
 static int read_outside(void) { return try_open(at(other_dir, "file"), O_RDONLY); }
