@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "base/attrs.h"
+#include "pool/sandbox.h"
 #include "tasks/task.h"
 
 enum program_mode { PROGRAM_PERSISTENT, PROGRAM_ONESHOT };
@@ -36,6 +37,9 @@ struct program {
     uint64_t memory_max;       /* bytes that it may have resident; 0: any */
     uint64_t cpu_max_ms;       /* of one job; 0: any */
     uint64_t open_files_max;   /* 0: as inherited */
+    bool may_use_network;
+    struct sandbox_path *paths; /* that it may use beside the system's, read-only */
+    size_t path_count;
 };
 
 /* Starts what has to be started. False: it did not come up; the log says why. */

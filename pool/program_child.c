@@ -41,10 +41,16 @@ static void close_pipe(int ends[2])
             close(ends[i]);
 }
 
-static void limit(int resource, uint64_t value)
+/* What the kernel cannot do here was logged when the service started. */
+static void confine(const struct program *program)
 {
-    if (value > 0)
-        setrlimit((__rlimit_resource_t)resource, &(struct rlimit){ value, value });
+    struct sandbox_rules rules = sandbox_rules_for_programs();
+    struct sandbox_report report;
+    rules.may_use_network = program->may_use_network;
+    rules.limits.open_files = program->open_files_max;
+    rules.paths = program->paths;
+    rules.path_count = program->path_count;
+    (void)sandbox_apply(&rules, &report);
 }
 
 /* In the child. The error goes through `failed`, which exec closes. */
@@ -61,8 +67,10 @@ NORETURN static void become(const struct program *program, char *const *argv, ch
     bool is_ready = getppid() == parent;
     for (int i = 0; i < 3; i++)
         is_ready = is_ready && dup2(streams[i], i) == i;
-    limit(RLIMIT_NOFILE, program->open_files_max);
-    if (is_ready && (!program->directory || chdir(program->directory) == 0))
+    is_ready = is_ready && (!program->directory || chdir(program->directory) == 0);
+    if (is_ready)
+        confine(program);
+    if (is_ready)
         execvpe(argv[0], argv, environment);
     int error = errno;
     ssize_t ignored = write(failed, &error, sizeof error);

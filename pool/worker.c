@@ -335,7 +335,8 @@ void worker_main(const struct worker_config *config)
     if (getppid() != config->supervisor) /* it died before PR_SET_PDEATHSIG took effect */
         _exit(0);
     close_foreign_descriptors(config);
-    enter_sandbox();
+    if (config->task == NULL)
+        enter_sandbox(); /* a program has one of its own, which its section may open */
 
     struct bell_ringer *ringers = calloc(config->loops, sizeof *ringers);
     if (ringers == NULL)

@@ -48,6 +48,11 @@ static const struct config_option task_options[] = {
       .help = "memory that it may have resident (memory_limit beyond); 0: any" },
     { FIELD(cpu_ms), NUMBER(CONFIG_KIND_MS, 0, 86400000, "0"),
       .help = "CPU time of one job (cpu_limit beyond); 0: any" },
+    { FIELD(network), .kind = CONFIG_KIND_CHOICE, .choices = { "no", "yes" }, .initial = "no",
+      .help = "whether it may use the network" },
+    { FIELD(read), .kind = CONFIG_KIND_TEXT, .initial = "",
+      .help = "files and folders that it may read, and run, blanks between; beside the system's, those that the command names and the folder it runs in" },
+    { FIELD(write), .kind = CONFIG_KIND_TEXT, .initial = "", .help = "files and folders that it may write, too" },
     { FIELD(open_files), NUMBER(CONFIG_KIND_COUNT, 0, 1000000, "0"), .help = "files it may have open; 0: as the service" },
 };
 /* clang-format on */
@@ -279,6 +284,12 @@ bool config_tasks_check(const struct config *config, unsigned *ret_line, char re
         if (task->environment[0] && poptParseArgvString(task->environment, &argc, &argv) != 0)
             return fail(ret_message, "[task.%s] environment cannot be read", task->name);
         free(task->environment[0] ? argv : NULL);
+        if (poptParseArgvString(task->read[0] ? task->read : "x", &argc, &argv) != 0)
+            return fail(ret_message, "[task.%s] read cannot be read", task->name);
+        free(argv);
+        if (poptParseArgvString(task->write[0] ? task->write : "x", &argc, &argv) != 0)
+            return fail(ret_message, "[task.%s] write cannot be read", task->name);
+        free(argv);
         if (!read_params(task->args, &params, ret_message))
             return false;
         free(params);
@@ -299,18 +310,52 @@ static char **make_environment(const struct config_task *task)
 {
     const char **given = NULL;
     int count = 0;
-    const char *path = getenv("PATH"); /* NOLINT(concurrency-mt-unsafe): there is one thread yet */
     if (task->environment[0] && poptParseArgvString(task->environment, &count, &given) != 0)
         return NULL;
     char **list = calloc((size_t)count + 3, sizeof *list);
     if (!list)
         return NULL;
     size_t used = 0;
-    list[used++] = variable("PATH", path ? path : "/usr/local/bin:/usr/bin:/bin");
+    list[used++] = variable("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     list[used++] = variable("LANG", "C.UTF-8");
     for (int i = 0; i < count; i++)
         list[used++] = (char *)(uintptr_t)given[i];
     return list;
+}
+
+static size_t add_path(struct sandbox_path *paths, size_t count, const char *path, bool is_writable, bool is_optional)
+{
+    paths[count] = (struct sandbox_path){
+        .path = path, .is_writable = is_writable, .is_executable = !is_writable, .is_optional = is_optional
+    };
+    return count + 1;
+}
+
+/* The lists, what the command names, and where it runs. Relative names are taken there, too. */
+static bool make_paths(const struct config_task *task, struct program *program)
+{
+    const char **read = NULL, **write = NULL;
+    int reads = 0, writes = 0;
+    size_t argc = 0, count = 0;
+    if ((task->read[0] && poptParseArgvString(task->read, &reads, &read) != 0) ||
+        (task->write[0] && poptParseArgvString(task->write, &writes, &write) != 0))
+        return false;
+    while (program->argv[argc])
+        argc++;
+    struct sandbox_path *paths = calloc((size_t)reads + (size_t)writes + argc + 1, sizeof *paths);
+    if (!paths)
+        return false;
+    for (int i = 0; i < reads; i++)
+        count = add_path(paths, count, read[i], false, false);
+    for (int i = 0; i < writes; i++)
+        count = add_path(paths, count, write[i], true, false);
+    for (size_t i = 0; i < argc; i++)
+        if (strchr(program->argv[i], '/'))
+            count = add_path(paths, count, program->argv[i], false, true);
+    count = add_path(paths, count, ".", false, true);
+    program->paths = paths;
+    program->path_count = count;
+    return true;
 }
 
 /* What is made here lives as long as the process. */
@@ -331,8 +376,9 @@ static bool make_program(const struct config_task *task, struct program *ret_pro
         .memory_max = task->memory_bytes,
         .cpu_max_ms = task->cpu_ms,
         .open_files_max = task->open_files,
+        .may_use_network = task->network != 0,
     };
-    return ret_program->environment != NULL;
+    return ret_program->environment != NULL && make_paths(task, ret_program);
 }
 
 bool config_tasks_register(const struct config *config)

@@ -32,6 +32,8 @@ struct config_task {
     size_t memory_bytes;
     uint32_t cpu_ms;
     unsigned open_files;
+    unsigned network; /* no, yes */
+    char read[CONFIG_TASK_TEXT_MAX], write[CONFIG_TASK_TEXT_MAX];
 };
 
 struct config;

@@ -49,6 +49,12 @@ static const char config_text[] = "[task.odd]\n"
                                   "mode = oneshot\n"
                                   "args = script string 1..1000 required\n"
                                   "memory-bytes = 100m\n"
+                                  "[task.granted]\n"
+                                  "command = sh -c {script}\n"
+                                  "mode = oneshot\n"
+                                  "args = script string 1..1000 required\n"
+                                  "write = %s\n"
+                                  "network = yes\n"
                                   "[task.missing]\n"
                                   "command = /no/such/program\n"
                                   "mode = oneshot\n"
@@ -70,7 +76,7 @@ static bool write_config(void)
     char *text = NULL, *examples = NULL;
     size_t size = 0;
     FILE *file = fopen("examples/tasks.ini", "re");
-    if (!file || getdelim(&examples, &size, '\0', file) < 0 || asprintf(&text, config_text, needed_file) < 0)
+    if (!file || getdelim(&examples, &size, '\0', file) < 0 || asprintf(&text, config_text, needed_file, folder) < 0)
         return false;
     fclose(file);
     char *all = NULL;
@@ -339,6 +345,37 @@ static void oneshot__failures__exit_status_and_last_words(void **state)
     assert_int_equal(system("pgrep -f '[s]leep 54322' >/dev/null"), 256);
 }
 
+/* ---- what a program may do: what its section grants */
+
+static void sandbox__without_grants__no_files_no_network_no_escape(void **state)
+{
+    (void)state;
+    if (!server_log_contains(&server, "sandbox") || server_log_contains(&server, "unavailable"))
+        skip(); /* the kernel cannot do it, and the log says so */
+    static const struct step steps[] = {
+        { "POST", "/compute/fails", HTTP_JSON, "{\"script\":\"echo x >/tmp/twinpool-escaped\"}", 500, "task_failed",
+          "ermission denied" },
+        { "POST", "/compute/fails", HTTP_JSON, "{\"script\":\"ls /root /home /var/lib\"}", 500, "task_failed",
+          "ermission denied" },
+        { "POST", "/compute/fails", HTTP_JSON,
+          "{\"script\":\"python3 -c 'import socket; socket.socket(socket.AF_INET)'\"}", 500, "task_failed",
+          "not permitted" },
+        { "POST", "/compute/fails", HTTP_JSON, "{\"script\":\"setsid sleep 1\"}", 500, "task_failed", "not permitted" },
+        { "POST", "/compute/fails", HTTP_JSON, "{\"script\":\"cat tests/support/odd_program.py | head -c 3\"}", 200,
+          NULL, "\"result\":\"\\\"\\\"\\\"\"" },
+        { "POST", "/compute/granted", HTTP_JSON,
+          "{\"script\":\"python3 -c 'import socket; socket.socket(socket.AF_INET)' && echo fine\"}", 200, NULL,
+          "\"result\":\"fine\\n\"" },
+    };
+    steps_run(&server, steps, ARRAY_LEN(steps));
+    char body[200];
+    snprintf(body, sizeof body, "{\"script\":\"echo kept >%s/kept && cat %s/kept && rm %s/kept\"}", folder, folder,
+             folder);
+    struct http_reply reply = step_once(&server, "POST", "/compute/granted", HTTP_JSON, body, 200);
+    assert_non_null(strstr(reply.body, "\"result\":\"kept\\n\""));
+    http_reply_done(&reply);
+}
+
 /* ---- the file */
 
 static void file__mistakes__named_with_their_line(void **state)
@@ -384,6 +421,7 @@ int main(void)
         cmocka_unit_test(messages__in_the_log__with_the_task),
         cmocka_unit_test(oneshot__environment_and_folder__its_own),
         cmocka_unit_test(oneshot__failures__exit_status_and_last_words),
+        cmocka_unit_test(sandbox__without_grants__no_files_no_network_no_escape),
         cmocka_unit_test(file__mistakes__named_with_their_line),
     };
     return cmocka_run_group_tests_name("programs", tests, start, stop);

@@ -310,13 +310,24 @@ static void allowed__abort__is_seen_as_such(void **state UNUSED)
 /* Each task once, with args (and a payload, if it wants one) that make it do something. */
 static const struct {
     const char *task, *args, *payload;
+    size_t payload_len; /* 0: it is a text */
 } samples[] = {
-    { "sum_squares", "{\"n\":1000}", NULL },
-    { "primes", "{\"n\":1000}", NULL },
-    { "digest", "{\"algorithm\":\"sha256\"}", "abc" },
-    { "digest", "{\"algorithm\":\"sha512\",\"text\":\"abc\"}", NULL },
-    { "digest", "{\"algorithm\":\"blake2b512\",\"text\":\"abc\"}", NULL },
-    { "digest", "{\"algorithm\":\"blake2s256\",\"text\":\"abc\"}", NULL },
+    { "sum_squares", "{\"n\":1000}", NULL, 0 },
+    { "primes", "{\"n\":1000}", NULL, 0 },
+    { "digest", "{\"algorithm\":\"sha256\"}", "abc", 0 },
+    { "digest", "{\"algorithm\":\"sha512\",\"text\":\"abc\"}", NULL, 0 },
+    { "digest", "{\"algorithm\":\"blake2b512\",\"text\":\"abc\"}", NULL, 0 },
+    { "digest", "{\"algorithm\":\"blake2s256\",\"text\":\"abc\"}", NULL, 0 },
+    { "pbkdf2", "{\"password\":\"p\",\"salt_hex\":\"0011223344556677\",\"iterations\":1000}", NULL, 0 },
+    { "pbkdf2", "{\"password\":\"p\",\"salt_hex\":\"0011223344556677\",\"iterations\":1000,\"digest\":\"sha512\"}",
+      NULL, 0 },
+    { "scrypt", "{\"password\":\"p\",\"salt_hex\":\"0011223344556677\",\"n\":1024}", NULL, 0 },
+    { "compress", "{\"format\":\"gzip\"}", "abc", 0 },
+    { "compress", "{\"format\":\"zstd\"}", "abc", 0 },
+    { "decompress", "{\"format\":\"zstd\"}", "\x28\xb5\x2f\xfd\x20\x03\x19\0\0abc", 12 },
+    { "regex", "{\"pattern\":\"(?i)B+\",\"text\":\"abbc\"}", NULL, 0 },
+    { "stats", "{\"values\":[1,2.5,4]}", NULL, 0 },
+    { "jq", "{\"filter\":\".a|test(\\\"x\\\")\",\"input\":{\"a\":\"xy\"}}", NULL, 0 },
 };
 
 static size_t sample; /* the one to be run */
@@ -326,7 +337,9 @@ static struct task_run run_sample(void)
 {
     const char *payload = samples[sample].payload;
     return run_task(task_table[task_find(samples[sample].task)], samples[sample].args, payload,
-                    payload == NULL ? 0 : strlen(payload));
+                    payload == NULL                   ? 0
+                    : samples[sample].payload_len > 0 ? samples[sample].payload_len
+                                                      : strlen(payload));
 }
 
 /* As a worker does before its first job. */
