@@ -30,6 +30,7 @@ struct app {
     struct io_pool *io_pool;
     void (*get_server_stats)(const struct app *app, struct server_stats *ret_stats); /* from any loop's thread */
     uint64_t started_ns;
+    const char *sandbox; /* what confines the workers, as a JSON object */
 };
 
 enum media_type { MEDIA_NONE, MEDIA_JSON, MEDIA_FORM, MEDIA_MULTIPART, MEDIA_TEXT, MEDIA_NDJSON, MEDIA_OTHER };

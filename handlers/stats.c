@@ -238,6 +238,8 @@ static void handle(struct exchange *x)
     write_requests(&out, &facts.server);
     write_compute(&out, &facts.compute);
     write_workers(&out, x->app->process_pool);
+    member(&out, "sandbox");
+    buf_str(&out, x->app->sandbox ? x->app->sandbox : "{}");
     write_fetch(&out, &facts.fetch, x->app->io_pool);
     buf_byte(&out, '}');
     exchange_answer_buf(x, 200, JSON_TYPE, &out);

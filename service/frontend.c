@@ -327,7 +327,8 @@ int frontend_main(const struct frontend_config *given)
     fill_limits(given->config, given->shared->builtin_workers, &frontend.server.limits);
     frontend.server.app = (struct app){ .limits = &frontend.server.limits,
                                         .get_server_stats = get_server_stats,
-                                        .started_ns = clock_now_ns() };
+                                        .started_ns = clock_now_ns(),
+                                        .sandbox = given->shared->sandbox };
     budget_descriptors(&frontend);
     if (!create_process_pool(&frontend) || !create_io_pool(&frontend) || !create_loops(&frontend) ||
         !serve(&frontend)) {

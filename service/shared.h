@@ -15,6 +15,7 @@ struct shared {
     unsigned group_count;
     int listen_fd;
     char address[160];          /* where it listens, as ADDR:PORT */
+    char sandbox[1024];         /* what confines the workers here, as a JSON object */
     struct mailbox **mailboxes; /* per worker */
     struct spill *spills;       /* per worker */
     struct bell **bells;        /* per loop, in one mapping */

@@ -425,7 +425,7 @@ static bool open_events(struct supervisor *supervisor)
 }
 
 /* What this machine can confine workers with; each of them does so by itself. */
-static void log_sandbox(void)
+static void probe_sandbox(struct shared *shared)
 {
     const struct sandbox_rules rules = sandbox_rules_for_tasks();
     struct sandbox_report report;
@@ -439,6 +439,11 @@ static void log_sandbox(void)
     enum log_level level = is_complete ? LOG_INFO : LOG_WARNING;
     if (log_enabled(level))
         log_write(level, "sandbox", fields);
+    struct buf text = BUF_INIT(sizeof shared->sandbox - 1);
+    sandbox_describe(&report, &text);
+    if (!text.failed)
+        memcpy(shared->sandbox, text.data, text.len);
+    buf_done(&text);
 }
 
 static int wait_ms(uint64_t next_ns)
@@ -467,7 +472,7 @@ int supervisor_run(const struct config *config)
         return 1;
     }
     srandom((unsigned)getpid());
-    log_sandbox();
+    probe_sandbox(&supervisor.shared);
     uint64_t next_ns = advance(&supervisor, clock_now_ns());
     while (!supervisor.is_over) {
         struct epoll_event events[4];

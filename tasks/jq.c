@@ -292,7 +292,7 @@ static enum status execute(jv value, bool is_raw, struct task_output *output)
 static enum status run_hidden(const struct task_input *input, struct task_output *output)
 {
     const struct arg *filter = &input->args[ARG_FILTER];
-    jv value;
+    jv value = jv_null();
     if (!filter->is_set) /* a binary body may stand in for one string, not for this one */
         return task_fail(output, ST_INVALID_ARGS, "filter is required");
     enum status status = ST_OK;
