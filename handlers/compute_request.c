@@ -78,7 +78,10 @@ bool compute_refuse_unknown(struct exchange *x, const char *const *known, const 
 
 void compute_refuse_submit(struct exchange *x, enum status status)
 {
-    if (status == ST_QUEUE_FULL)
+    if (status == ST_QUARANTINED)
+        exchange_problem(x, status,
+                         "two workers have died of this very job; it is refused for a while (--quarantine-ms)");
+    else if (status == ST_QUEUE_FULL)
         exchange_problem(x, status, "as many jobs are waiting as --queue-max and --queue-max-bytes allow");
     else
         exchange_problem(x, status, NULL);

@@ -13,6 +13,7 @@
  * claimed, and since a worker runs one job at a time, the doomed job is then over and there is nothing to kill. */
 #include "pool/process_pool.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 
@@ -245,6 +246,9 @@ static bool doom(struct process_pool *pool, unsigned index, unsigned running_slo
     return true;
 }
 
+/* SIGKILL comes from outside (an operator, the kernel that is out of memory): that says nothing of the job. */
+static bool is_own_fault(int wait_status) { return !WIFSIGNALED(wait_status) || WTERMSIG(wait_status) != SIGKILL; }
+
 /* Its worker died while it had this job, which it had claimed. */
 static void settle(struct process_pool *pool, struct worker_entry *worker, unsigned slot, int wait_status)
 {
@@ -252,6 +256,8 @@ static void settle(struct process_pool *pool, struct worker_entry *worker, unsig
     worker->is_spilled[slot] = true; /* it may have died between spilling its result and saying so */
     if (job != NULL) {
         bool is_started = worker_entry_note_attempt(worker, slot, job);
+        if (is_started && job->items == 0 && is_own_fault(wait_status))
+            quarantine_note(&pool->quarantine, job, clock_now_ns());
         bool may_repeat =
             !is_started || (task_table[job->task]->is_idempotent && job->attempts < ATTEMPTS_MAX && job->items == 0);
         if (may_repeat) {
@@ -293,6 +299,7 @@ enum status process_pool_create(const struct process_pool_config *config, struct
     pool->workers = workers;
     pool->loops = loops;
     pool->next_tick_ns = CLOCK_NEVER;
+    quarantine_init(&pool->quarantine, config->quarantine_ns);
     for (unsigned i = 0; i < config->loops; i++)
         loops[i].ringer = (struct bell_ringer){ .bell = config->bells[i], .event_fd = config->event_fds[i] };
     for (unsigned i = 0; i < config->workers; i++) {
@@ -328,12 +335,16 @@ enum status process_pool_submit(struct process_pool *pool, struct job *job)
     waiting -= waiting < pool->admitted ? waiting : pool->admitted; /* their maps were counted once */
     bool is_full = waiting >= pool->config.queue_max && least_busy(pool, group, 1) < 0;
     bool is_too_big = pool->held_bytes > 0 && pool->held_bytes + bytes > pool->config.queue_max_bytes;
-    if (!job->is_admitted && (is_full || is_too_big)) {
+    uint64_t now_ns = clock_now_ns();
+    enum status refusal = !job->is_admitted && (is_full || is_too_big)       ? ST_QUEUE_FULL
+                          : quarantine_holds(&pool->quarantine, job, now_ns) ? ST_QUARANTINED
+                                                                             : ST_OK;
+    if (refusal != ST_OK) {
         pool->stats.refused++;
         pthread_mutex_unlock(&pool->lock);
-        return ST_QUEUE_FULL;
+        return refusal;
     }
-    job->accepted_ns = clock_now_ns();
+    job->accepted_ns = now_ns;
     job->attempts = 0;
     job->result = NULL;
     job->result_len = 0;

@@ -37,6 +37,7 @@ struct process_pool_config {
     unsigned queue_max;        /* jobs of a group accepted and not started */
     size_t queue_max_bytes;    /* args and payloads of all jobs that have not ended */
     size_t result_max;         /* bytes of one job's result */
+    uint64_t quarantine_ns;    /* quarantine.h */
     /* Asks the supervisor to SIGKILL that worker, if that generation still lives; perhaps more than once. `reason` is
      * for the log: the code of the job's status, "unresponsive" or "orphaned". Must not block. Called with the pool's
      * lock held. */
@@ -51,8 +52,8 @@ enum status process_pool_create(const struct process_pool_config *config, struct
 /* No job may be left (cancel them). NULL is a no-op. */
 void process_pool_free(struct process_pool *pool);
 
-/* Never blocks. ST_OK: the pool owns job until on_done. ST_QUEUE_FULL: refused; still the caller's and on_done will not
- * run. */
+/* Never blocks. ST_OK: the pool owns job until on_done. ST_QUEUE_FULL, ST_QUARANTINED: refused; still the caller's and
+ * on_done will not run. */
 enum status process_pool_submit(struct process_pool *pool, struct job *job) NONNULL MUST_CHECK;
 
 /* Ends the job with `why` unless it is already done: taken out of the queue, recalled from a mailbox or, if running,

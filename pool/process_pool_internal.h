@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "pool/process_pool.h"
+#include "pool/quarantine.h"
 #include "pool/worker_entry.h"
 
 struct loop_entry {
@@ -28,6 +29,7 @@ struct process_pool {
     uint64_t next_tick_ns;
     struct worker_entry *workers;
     struct loop_entry *loops;
+    struct quarantine quarantine;
     struct process_pool_stats stats;
 };
 

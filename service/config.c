@@ -6,6 +6,7 @@
 #include "service/config.h"
 
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/nearest_name.h"
@@ -251,12 +252,12 @@ bool config_load(int argc, char *const *argv, char *const *environment, struct c
         return false;
     bool needs_values =
         arguments.action != CONFIG_HELP && arguments.action != CONFIG_VERSION && arguments.action != CONFIG_DOCS;
-    if (needs_values) {
-        if (arguments.file && !config_file_read(arguments.file, &config, given, errors))
-            return false;
-        if (!apply_environment(environment, &config, given, errors) ||
-            !apply_arguments(&arguments, &config, given, errors) || !check_bounds(&config, given, errors))
-            return false;
+    if (needs_values &&
+        ((arguments.file && !config_file_read(arguments.file, &config, given, errors)) ||
+         !apply_environment(environment, &config, given, errors) ||
+         !apply_arguments(&arguments, &config, given, errors) || !check_bounds(&config, given, errors))) {
+        free(config.tasks);
+        return false;
     }
     *ret_config = config;
     *ret_action = arguments.action;

@@ -45,6 +45,7 @@ struct config {
     size_t max_result_bytes; /* of one job */
     unsigned map_max_items;
     int worker_nice; /* 0..19 */
+    uint32_t quarantine_ms;
     /* fetch pool */
     unsigned io_threads;
     char fetch_allow[CONFIG_TEXT_MAX]; /* these lists as they were given; the parsed form is in egress */

@@ -49,7 +49,7 @@ static int printed_status(void)
 int main(int argc, char **argv)
 {
     occupy_standard_descriptors();
-    struct config config;
+    static struct config config; /* tasks point into it for good */
     enum config_action action;
     if (!config_load(argc, argv, environ, &config, &action, stderr))
         return 2;

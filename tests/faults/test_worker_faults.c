@@ -12,6 +12,7 @@ static int setup(void **state, unsigned workers)
     if (open_case(state, workers) != 0)
         return -1;
     struct pool_rig *rig = &((struct ctx *)*state)->rig;
+    rig->config.quarantine_ns = 60 * NS_PER_SEC;
     return pool_rig_create_pool(rig) && pool_rig_start(rig) ? 0 : -1;
 }
 
@@ -59,6 +60,22 @@ static void crash__twice__is_the_jobs_fault(void **state)
     assert_int_equal(job->signal, SIGABRT);
     assert_null(job->result);
     assert_true(job->usage.queue_ns > 0 && job->usage.wall_ns > 0);
+    assert_int_equal(stats_of(ctx).crashes, 2);
+    assert_whole(ctx);
+}
+
+/* The same job again would only end more workers; another is not refused. */
+static void crash__of_the_same_job_again__refused_unrun(void **state)
+{
+    struct ctx *ctx = *state;
+    assert_int_equal(submit(ctx, 0, FAKE_TRAP, TRAP_N), ST_OK);
+    await(ctx, 0, 1);
+    assert_ended(ctx, 0, ST_WORKER_CRASHED, NULL);
+    assert_int_equal(stats_of(ctx).crashes, 2);
+    assert_int_equal(submit(ctx, 1, FAKE_TRAP, TRAP_N), ST_QUARANTINED);
+    assert_int_equal(submit(ctx, 2, FAKE_TRAP, TRAP_N + 1), ST_OK);
+    await(ctx, 2, 1);
+    assert_ended(ctx, 2, ST_OK, "14");
     assert_int_equal(stats_of(ctx).crashes, 2);
     assert_whole(ctx);
 }
@@ -414,6 +431,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(crash__once__job_runs_again, one),
         TEST(crash__twice__is_the_jobs_fault, one),
+        TEST(crash__of_the_same_job_again__refused_unrun, one),
         TEST(crash__task_not_idempotent__is_not_repeated, one),
         TEST(crash__jobs_behind__run_in_the_successor, one),
         TEST(crash__in_a_chunk__keeps_the_finished_items, one),

@@ -251,6 +251,14 @@ static void run__long_message__is_cut(void **state UNUSED)
     free(run.text);
 }
 
+/* A program that halts is not kept. Of one that is, LeakSanitizer finds no pointer to the start of libjq's stack. */
+static int forget_program(void **state UNUSED)
+{
+    struct task_run run = run_task(&jq_task, "{\"filter\":\"halt\"}", NULL, 0);
+    free(run.text);
+    return run.status == ST_OK ? 0 : -1;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -270,5 +278,5 @@ int main(void)
         cmocka_unit_test(run__same_filter_again__starts_afresh),
         cmocka_unit_test(run__long_message__is_cut),
     };
-    return cmocka_run_group_tests_name("jq", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("jq", tests, NULL, forget_program);
 }

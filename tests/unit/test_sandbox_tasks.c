@@ -385,6 +385,14 @@ static void allowed__every_task__has_a_sample(void **state UNUSED)
     }
 }
 
+/* A jq program that halts is not kept. Of one that is, LeakSanitizer finds no pointer to the start of libjq's stack. */
+static int close_group(void **state)
+{
+    struct task_run run = run_task(task_table[task_find("jq")], "{\"filter\":\"halt\"}", NULL, 0);
+    free(run.text);
+    return run.status == ST_OK ? close_rig(state) : -1;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -399,5 +407,5 @@ int main(void)
         cmocka_unit_test(allowed__every_task__does_the_same_inside),
         cmocka_unit_test(allowed__every_task__has_a_sample),
     };
-    return cmocka_run_group_tests_name("sandbox_tasks", tests, open_group, close_rig);
+    return cmocka_run_group_tests_name("sandbox_tasks", tests, open_group, close_group);
 }
