@@ -4,19 +4,23 @@
 #include <string.h>
 #include <sys/random.h>
 
+#define FNV_PRIME UINT64_C(0x100000001b3)
+
 /* FNV-1a (Fowler, Noll, Vo), from a seed that nobody outside knows. */
 static uint64_t add_bytes(uint64_t hash, const void *bytes, size_t len)
 {
     const unsigned char *at = bytes;
     for (size_t i = 0; i < len; i++)
-        hash = (hash ^ at[i]) * UINT64_C(0x100000001b3);
+        hash = (hash ^ at[i]) * FNV_PRIME;
     return hash;
 }
 
 static uint64_t hash_of(const struct quarantine *quarantine, const struct job *job)
 {
     const uint64_t numbers[] = { job->task, (uint64_t)job->form, job->args_len, job->has_payload };
-    uint64_t hash = add_bytes(quarantine->seed, numbers, sizeof numbers);
+    uint64_t hash = quarantine->seed;
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        hash = (hash ^ numbers[i]) * FNV_PRIME;
     if (job->args_len > 0)
         hash = add_bytes(hash, job->args, job->args_len);
     return job->payload_len > 0 ? add_bytes(hash, job->payload, job->payload_len) : hash;
