@@ -40,7 +40,7 @@ struct json_slice {
     size_t len;
 };
 
-/* The next three work on text that json_check accepted (else: unspecified results, but never a read
+/* The next four work on text that json_check accepted (else: unspecified results, but never a read
  * outside the text). Slices exclude surrounding white space. */
 
 /* The raw value of member `name` of the top-level object. False: not an object, or no such member.
@@ -49,6 +49,9 @@ bool json_member(const char *text, size_t len, const char *name, struct json_sli
 
 /* Walks the elements of the top-level array: start with *cursor 0; false at the end (or no array). */
 bool json_next_element(const char *text, size_t len, size_t *cursor, struct json_slice *ret_element) NONNULL MUST_CHECK;
+
+/* The same for the elements alone: values separated by commas, without the brackets around them. */
+bool json_next_listed(const char *text, size_t len, size_t *cursor, struct json_slice *ret_element) NONNULL MUST_CHECK;
 
 /* The exact integer that a JSON number means ("3", "3.0", "3e2"); false if it is not a number, has a
  * fraction or does not fit. */

@@ -109,6 +109,19 @@ bool json_member(const char *text, size_t len, const char *name, struct json_sli
     return false;
 }
 
+/* The value behind white space from `at` on; false: there is none. */
+static bool take_element(const char *text, const char *at, const char *end, size_t *cursor,
+                         struct json_slice *ret_element)
+{
+    const char *element = json_skip_space(at, end);
+    const char *element_end = value_end(element, end);
+    if (element_end == element)
+        return false;
+    *cursor = (size_t)(element_end - text);
+    *ret_element = (struct json_slice){ .at = element, .len = (size_t)(element_end - element) };
+    return true;
+}
+
 bool json_next_element(const char *text, size_t len, size_t *cursor, struct json_slice *ret_element)
 {
     if (*cursor >= len)
@@ -117,13 +130,18 @@ bool json_next_element(const char *text, size_t len, size_t *cursor, struct json
     const char *at = json_skip_space(text + *cursor, end);
     if (at == end || *at != (*cursor == 0 ? '[' : ','))
         return false;
-    const char *element = json_skip_space(at + 1, end);
-    const char *element_end = value_end(element, end);
-    if (element_end == element)
+    return take_element(text, at + 1, end, cursor, ret_element);
+}
+
+bool json_next_listed(const char *text, size_t len, size_t *cursor, struct json_slice *ret_element)
+{
+    if (*cursor >= len)
         return false;
-    *cursor = (size_t)(element_end - text);
-    *ret_element = (struct json_slice){ .at = element, .len = (size_t)(element_end - element) };
-    return true;
+    const char *end = text + len;
+    const char *at = json_skip_space(text + *cursor, end);
+    if (*cursor > 0 && (at == end || *at++ != ','))
+        return false;
+    return take_element(text, at, end, cursor, ret_element);
 }
 
 /* The exponent's value, cut off far beyond the length of any text, where its exact size no longer matters. */

@@ -87,6 +87,33 @@ static void next_element__no_array_or_empty__is_false(void **state)
     }
 }
 
+static void next_listed__values_and_commas__walks_each_value(void **state)
+{
+    (void)state;
+    static const char text[] = " {\"a\":[1,2]} ,3, \"],[\" ,[4,{\"b\":5}],null";
+    static const char *const expected[] = { "{\"a\":[1,2]}", "3", "\"],[\"", "[4,{\"b\":5}]", "null" };
+    size_t cursor = 0;
+    struct json_slice slice;
+    for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
+        assert_true(json_next_listed(text, sizeof text - 1, &cursor, &slice));
+        assert_slice(slice, expected[i]);
+    }
+    assert_false(json_next_listed(text, sizeof text - 1, &cursor, &slice));
+}
+
+static void next_listed__nothing_or_no_list__is_false(void **state)
+{
+    (void)state;
+    static const char *const texts[] = { "", " ", ",1", "]", "1]", "1 2" };
+    struct json_slice slice;
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        size_t cursor = 0;
+        if (texts[i][0] == '1')
+            assert_true(json_next_listed(texts[i], strlen(texts[i]), &cursor, &slice));
+        assert_false(json_next_listed(texts[i], strlen(texts[i]), &cursor, &slice));
+    }
+}
+
 /* Unchecked text gives unspecified answers, but ends and stays inside. */
 static void slices__every_prefix_of_broken_text__stay_inside(void **state)
 {
@@ -101,6 +128,10 @@ static void slices__every_prefix_of_broken_text__stay_inside(void **state)
             if (json_member(exact, len, "b", &slice))
                 assert_true(slice.at >= exact && slice.at + slice.len <= exact + len);
             for (size_t cursor = 0, steps = 0; json_next_element(exact, len, &cursor, &slice); steps++) {
+                assert_true(steps < len);
+                assert_true(slice.at >= exact && slice.at + slice.len <= exact + len);
+            }
+            for (size_t cursor = 0, steps = 0; json_next_listed(exact, len, &cursor, &slice); steps++) {
                 assert_true(steps < len);
                 assert_true(slice.at >= exact && slice.at + slice.len <= exact + len);
             }
@@ -195,6 +226,8 @@ int main(void)
         cmocka_unit_test(member__absent__is_false),
         cmocka_unit_test(next_element__array__walks_each_element),
         cmocka_unit_test(next_element__no_array_or_empty__is_false),
+        cmocka_unit_test(next_listed__values_and_commas__walks_each_value),
+        cmocka_unit_test(next_listed__nothing_or_no_list__is_false),
         cmocka_unit_test(slices__every_prefix_of_broken_text__stay_inside),
         cmocka_unit_test(exact_int64__integers_in_any_spelling__are_exact),
         cmocka_unit_test(exact_int64__anything_else__is_false),
