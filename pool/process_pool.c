@@ -25,7 +25,8 @@ enum {
     UNCLAIMED_MS =
         20, /* a worker that has not claimed a posted job for so long, or not finished it, is given no more */
     UNRESPONSIVE_MS = 1000, /* and is replaced if it does not answer a ping for so long */
-    KILL_RETRY_MS = 100
+    KILL_RETRY_MS = 100,
+    COST_WEIGHT = 8 /* jobs that a task's average cost remembers, about */
 };
 
 /* ---- ending a job */
@@ -45,6 +46,13 @@ static void end_job(struct process_pool *pool, struct job *job, enum status stat
     bell_ring(&loop->ringer);
 }
 
+/* A chunk says what one of its items takes. The first run is taken at its word. */
+static void note_cost(uint64_t *run_ns, const struct job *job)
+{
+    uint64_t cost_ns = job->usage.wall_ns / (job->items > 0 ? job->items : 1);
+    *run_ns = *run_ns > 0 ? (*run_ns * (COST_WEIGHT - 1) + cost_ns) / COST_WEIGHT : cost_ns;
+}
+
 static void collect_slot(struct process_pool *pool, struct worker_entry *worker, unsigned slot)
 {
     struct job *job = worker->jobs[slot];
@@ -57,7 +65,10 @@ static void collect_slot(struct process_pool *pool, struct worker_entry *worker,
         int64_t change_ns = ((int64_t)job->usage.wall_ns - (int64_t)pool->stats.mean_wall_ns) / 16;
         pool->stats.mean_wall_ns = (uint64_t)((int64_t)pool->stats.mean_wall_ns + change_ns);
         pool->stats.completed++;
-        end_job(pool, job, worker_entry_take_result(worker, slot, job));
+        enum status status = worker_entry_take_result(worker, slot, job);
+        if (status == ST_OK)
+            note_cost(&pool->run_ns[job->task], job);
+        end_job(pool, job, status);
     }
     worker->jobs_done++;
     worker->is_long = false;
@@ -285,12 +296,14 @@ enum status process_pool_create(const struct process_pool_config *config, struct
     struct loop_entry *loops = calloc(config->loops, sizeof *loops);
     unsigned group_count = config->group_count > 0 ? config->group_count : 1;
     struct group_entry *groups = calloc(group_count, sizeof *groups);
-    if (pool == NULL || workers == NULL || loops == NULL || groups == NULL ||
+    uint64_t *run_ns = calloc(task_count, sizeof *run_ns);
+    if (pool == NULL || workers == NULL || loops == NULL || groups == NULL || run_ns == NULL ||
         pthread_mutex_init(&pool->lock, NULL) != 0) {
         free(pool);
         free(workers);
         free(loops);
         free(groups);
+        free(run_ns);
         return ST_NO_MEMORY;
     }
     pool->config = *config;
@@ -298,6 +311,7 @@ enum status process_pool_create(const struct process_pool_config *config, struct
     pool->groups = groups;
     pool->workers = workers;
     pool->loops = loops;
+    pool->run_ns = run_ns;
     pool->next_tick_ns = CLOCK_NEVER;
     quarantine_init(&pool->quarantine, config->quarantine_ns);
     for (unsigned i = 0; i < config->loops; i++)
@@ -320,6 +334,7 @@ void process_pool_free(struct process_pool *pool)
     free(pool->workers);
     free(pool->groups);
     free(pool->loops);
+    free(pool->run_ns);
     free(pool);
 }
 

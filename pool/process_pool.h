@@ -107,6 +107,9 @@ struct process_pool_group {
 };
 /* `group` must be one of the configuration's. */
 void process_pool_get_group(struct process_pool *pool, unsigned group, struct process_pool_group *ret_group) NONNULL;
+/* Wall time of one run of the task (each item of a chunk is one): a moving average over the jobs that went well. 0:
+ * none yet. */
+uint64_t process_pool_get_run_ns(struct process_pool *pool, unsigned task) NONNULL;
 /* Fills up to `count` entries, returns how many workers there are. */
 unsigned process_pool_get_workers(struct process_pool *pool, struct worker_info *ret_workers, unsigned count) NONNULL;
 

@@ -30,6 +30,7 @@ struct process_pool {
     struct worker_entry *workers;
     struct loop_entry *loops;
     struct quarantine quarantine;
+    uint64_t *run_ns; /* per task: what one run takes, 0 if none was finished yet */
     struct process_pool_stats stats;
 };
 

@@ -82,6 +82,14 @@ void process_pool_get_group(struct process_pool *pool, unsigned group, struct pr
     pthread_mutex_unlock(&pool->lock);
 }
 
+uint64_t process_pool_get_run_ns(struct process_pool *pool, unsigned task)
+{
+    pthread_mutex_lock(&pool->lock);
+    uint64_t run_ns = pool->run_ns[task];
+    pthread_mutex_unlock(&pool->lock);
+    return run_ns;
+}
+
 unsigned process_pool_get_workers(struct process_pool *pool, struct worker_info *ret_workers, unsigned count)
 {
     uint64_t now_ns = clock_now_ns();

@@ -370,6 +370,31 @@ static void get_stats__all_kinds_of_ends__add_up(void **state)
     assert_idle(ctx);
 }
 
+static void get_run_ns__jobs_and_chunks__per_task_and_item(void **state)
+{
+    struct ctx *ctx = *state;
+    start(ctx);
+    assert_int_equal(process_pool_get_run_ns(ctx->rig.pool, FAKE_NAP), 0);
+    pool_probe_init(&ctx->probes[0], FAKE_NAP, 0);
+    ctx->probes[0].job.args = "[{\"n\":2000},{\"n\":2000},{\"n\":2000},{\"n\":2000}]";
+    ctx->probes[0].job.args_len = strlen(ctx->probes[0].job.args);
+    ctx->probes[0].job.items = 4;
+    assert_int_equal(process_pool_submit(ctx->rig.pool, &ctx->probes[0].job), ST_OK);
+    await(ctx, 0, 1);
+    uint64_t first_ns = process_pool_get_run_ns(ctx->rig.pool, FAKE_NAP);
+    assert_int_equal(first_ns, ctx->probes[0].job.usage.wall_ns / 4);
+    assert_true(first_ns >= 2 * NS_PER_MS);
+    submit_some(ctx, 1, 1, FAKE_FAIL);
+    await(ctx, 1, 1);
+    assert_int_equal(process_pool_get_run_ns(ctx->rig.pool, FAKE_FAIL), 0); /* says nothing of what it takes */
+    assert_int_equal(submit(ctx, 2, FAKE_NAP, 40000), ST_OK);
+    await(ctx, 2, 1);
+    uint64_t second_ns = ctx->probes[2].job.usage.wall_ns;
+    assert_int_equal(process_pool_get_run_ns(ctx->rig.pool, FAKE_NAP), (first_ns * 7 + second_ns) / 8);
+    assert_int_equal(process_pool_get_run_ns(ctx->rig.pool, FAKE_ECHO), 0);
+    assert_idle(ctx);
+}
+
 static void free__null__does_nothing(void **state)
 {
     (void)state;
@@ -398,6 +423,7 @@ int main(void)
         TEST(dispatch__idle_worker__is_preferred, two),
         TEST(get_workers__one_busy_one_idle__says_so, two),
         TEST(get_stats__all_kinds_of_ends__add_up, one),
+        TEST(get_run_ns__jobs_and_chunks__per_task_and_item, one),
         cmocka_unit_test(free__null__does_nothing),
     };
     return cmocka_run_group_tests_name("process_pool", tests, NULL, NULL);
