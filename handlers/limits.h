@@ -14,6 +14,7 @@ struct handler_limits {
     uint32_t compute_timeout_ms;     /* default deadline, queue time included */
     uint32_t compute_timeout_max_ms; /* the longest that a caller may ask for */
     unsigned map_max_items;          /* of one map */
+    size_t map_stream_bytes;         /* unread results of one streamed map */
     size_t max_result_bytes;         /* of one job */
     /* fetch */
     uint32_t fetch_timeout_ms; /* these five: defaults for one URL */

@@ -44,7 +44,8 @@ struct config {
     uint32_t compute_timeout_max_ms;
     size_t max_result_bytes; /* of one job */
     unsigned map_max_items;
-    int worker_nice; /* 0..19 */
+    size_t map_stream_bytes; /* unread, of one stream */
+    int worker_nice;         /* 0..19 */
     uint32_t quarantine_ms;
     /* fetch pool */
     unsigned io_threads;

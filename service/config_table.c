@@ -69,6 +69,8 @@ const struct config_option config_options[] = {
       .help = "result of one job (422 beyond)" },
     { COMPUTE, FIELD(map_max_items), COUNT(1, 10000000, "100000"),
       .help = "items of one map (422 beyond)" },
+    { COMPUTE, FIELD(map_stream_bytes), BYTES(KIB, GIB, "1m"),
+      .help = "results of a streamed map that its reader may leave unread; beyond it no further items are started" },
     { COMPUTE, FIELD(quarantine_ms), MS(0, DAY, "60000"),
       .help = "how long a job is refused of which two workers have died (quarantined); 0: never" },
     { COMPUTE, FIELD(worker_nice), COUNT(0, 19, "10"),

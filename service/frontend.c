@@ -141,6 +141,7 @@ static void fill_limits(const struct config *config, unsigned workers, struct ha
         .compute_timeout_ms = config->compute_timeout_ms,
         .compute_timeout_max_ms = config->compute_timeout_max_ms,
         .map_max_items = config->map_max_items,
+        .map_stream_bytes = config->map_stream_bytes,
         .max_result_bytes = config->max_result_bytes,
         .fetch_timeout_ms = config->fetch_timeout_ms,
         .fetch_dns_timeout_ms = config->fetch_dns_timeout_ms,
