@@ -1,4 +1,5 @@
-/* stream_rig: POST /fetch answered as a stream: begun, looked at while it comes, finished and taken apart. */
+/* stream_rig: POST /fetch answered as a stream: begun, looked at while it comes, finished and taken apart; the latter
+ * goes for streamed maps, too. */
 #ifndef TWINPOOL_TESTS_INTEGRATION_STREAM_RIG_H
 #define TWINPOOL_TESTS_INTEGRATION_STREAM_RIG_H
 
@@ -25,7 +26,7 @@ static inline void open_stream(struct http_conn *conn, const char *accept, const
 }
 
 /* A client that takes no more than a few KiB before it reads. */
-static inline void open_reluctant(struct http_conn *conn, const char *accept, const char *body)
+static inline void connect_reluctant(struct http_conn *conn)
 {
     const int small = 4096;
     struct sockaddr_in address = { .sin_family = AF_INET,
@@ -35,6 +36,11 @@ static inline void open_reluctant(struct http_conn *conn, const char *accept, co
     assert_true(conn->fd >= 0);
     setsockopt(conn->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small); /* before the handshake says how much it is */
     assert_int_equal(connect(conn->fd, (const struct sockaddr *)&address, sizeof address), 0);
+}
+
+static inline void open_reluctant(struct http_conn *conn, const char *accept, const char *body)
+{
+    connect_reluctant(conn);
     ask_stream(conn, accept, "", body);
 }
 
