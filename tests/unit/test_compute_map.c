@@ -192,6 +192,91 @@ static void chunksize__not_given_and_few_items__one_each(void **state)
     expect_numbers(3);
 }
 
+/* A job of the fake pool that took so long. */
+static void end_chunk_after(size_t index, uint64_t wall_ns)
+{
+    pool.jobs[index]->usage.wall_ns = wall_ns;
+    end_chunk_well(index);
+}
+
+static void chunksize__cost_unknown__single_items_ahead(void **state)
+{
+    (void)state;
+    pool.run_ns = 0;
+    map_numbers(1000);
+    assert_int_equal(pool.count, 4);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(pool.jobs[i]->items, 1);
+    end_chunk_after(0, 1000); /* a microsecond: as much as evenness allows */
+    assert_int_equal(pool.jobs[4]->items, 125);
+    end_chunk_after(1, 3000 * 1000 * 1000U); /* the mean is now 1.5 s */
+    assert_int_equal(pool.jobs[5]->items, 1);
+    end_all();
+    expect_numbers(1000);
+}
+
+static void chunksize__cheap_items__at_least_a_tenth_of_a_millisecond(void **state)
+{
+    (void)state;
+    pool.run_ns = 1000;
+    map_numbers(100);
+    assert_int_equal(pool.count, 1);
+    end_all();
+    expect_numbers(100);
+}
+
+static void chunksize__cheap_items_by_hearsay__moderate_at_first(void **state)
+{
+    (void)state;
+    pool.run_ns = 10;
+    map_numbers(1000);
+    assert_int_equal(pool.jobs[0]->items, 128);
+    end_chunk_after(0, 128 * 10);
+    assert_int_equal(pool.jobs[4]->items, 1000 - 4 * 128);
+    end_all();
+    expect_numbers(1000);
+}
+
+static void chunksize__long_items__at_most_three_milliseconds(void **state)
+{
+    (void)state;
+    pool.run_ns = 1000 * 1000;
+    map_numbers(1000);
+    assert_int_equal(pool.jobs[0]->items, 3);
+    end_chunk_after(0, 3 * 4 * 1000 * 1000);
+    assert_int_equal(pool.jobs[4]->items, 1);
+    end_all();
+    expect_numbers(1000);
+}
+
+static void chunksize__many_small_results__fit_a_slot(void **state)
+{
+    (void)state;
+    pool.run_ns = 100;
+    limits.workers = 1;
+    limits.map_max_items = 10000;
+    map_numbers(10000);
+    assert_int_equal(pool.jobs[0]->items, 128);
+    end_chunk_after(0, 128 * 100); /* 14 bytes each, with the comma */
+    size_t bytes = pool.jobs[2]->items * 14;
+    assert_true(bytes > MAILBOX_INLINE_BYTES / 2 && bytes <= MAILBOX_INLINE_BYTES / 4 * 3);
+    end_all();
+    expect_numbers(10000);
+}
+
+static void chunksize__given__costs_do_not_matter(void **state)
+{
+    (void)state;
+    pool.run_ns = 1000 * 1000 * 1000;
+    set_query("chunksize", "400");
+    map_numbers(1000);
+    assert_int_equal(pool.jobs[0]->items, 400);
+    end_chunk_after(0, 1000);
+    assert_int_equal(pool.count, 3);
+    end_all();
+    expect_numbers(1000);
+}
+
 static void chunksize__not_given_and_long_args__fits_a_slot(void **state)
 {
     static char body[100000];
@@ -465,6 +550,12 @@ int main(void)
         fake_test(chunksize__given__obeyed),
         fake_test(chunksize__not_given__four_per_worker),
         fake_test(chunksize__not_given_and_few_items__one_each),
+        fake_test(chunksize__cost_unknown__single_items_ahead),
+        fake_test(chunksize__cheap_items__at_least_a_tenth_of_a_millisecond),
+        fake_test(chunksize__cheap_items_by_hearsay__moderate_at_first),
+        fake_test(chunksize__long_items__at_most_three_milliseconds),
+        fake_test(chunksize__many_small_results__fit_a_slot),
+        fake_test(chunksize__given__costs_do_not_matter),
         fake_test(chunksize__not_given_and_long_args__fits_a_slot),
         fake_test(lanes__big_map__two_chunks_a_worker_at_once),
         fake_test(lanes__ended_in_any_order__answer_in_input_order),
