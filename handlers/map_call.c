@@ -22,6 +22,7 @@
 #include "base/json_write.h"
 #include "handlers/limits.h"
 #include "pool/process_pool.h"
+#include "pool/program.h"
 
 enum {
     CHUNK_MAX_BYTES = MAILBOX_INLINE_BYTES / 4 * 3, /* of args, unless the caller says: they fit a mailbox slot */
@@ -217,11 +218,18 @@ static void look_at_quorum(struct map_call *call)
 
 /* ---- lanes */
 
+/* A user's program has workers of its own. */
+static unsigned workers_of(const struct app *app, const struct map_options *options)
+{
+    const struct task *task = task_table[options->request.task];
+    return task->program ? task->program->workers : app->limits->workers;
+}
+
 static size_t chunk_items(const struct map_call *call)
 {
     if (call->options.chunksize > 0)
         return call->options.chunksize;
-    size_t items = map_pace_chunk(&call->pace, call->item_count, call->app->limits->workers);
+    size_t items = map_pace_chunk(&call->pace, call->item_count, workers_of(call->app, &call->options));
     if (!map_options_is_streamed(&call->options))
         return items;
     /* A stream's chunks leave room for each other: as many that wait to be read as there are under way. */
@@ -414,7 +422,7 @@ struct map_call *map_call_new(struct exchange *x, const struct map_options *opti
         free(items);
         return NULL;
     }
-    size_t lane_count = (size_t)x->app->limits->workers * LANES_PER_WORKER;
+    size_t lane_count = (size_t)workers_of(x->app, options) * LANES_PER_WORKER;
     size_t window = options->buffersize ? options->buffersize : lane_count * WINDOW_PER_LANE;
     if (!map_options_is_streamed(options) || window > item_count)
         window = item_count;

@@ -16,15 +16,23 @@ void job_list_append(struct job_list *list, struct job *job)
     list->last = job;
 }
 
-void job_list_prepend(struct job_list *list, struct job *job)
+void job_list_put_back(struct job_list *list, struct job *job)
 {
-    job->previous = NULL;
-    job->next = list->first;
-    if (list->first != NULL)
-        list->first->previous = job;
+    struct job *before = NULL, *after = list->first;
+    while (after != NULL && after->accepted_ns < job->accepted_ns) {
+        before = after;
+        after = after->next;
+    }
+    job->previous = before;
+    job->next = after;
+    if (before != NULL)
+        before->next = job;
+    else
+        list->first = job;
+    if (after != NULL)
+        after->previous = job;
     else
         list->last = job;
-    list->first = job;
 }
 
 void job_list_remove(struct job_list *list, struct job *job)

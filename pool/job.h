@@ -76,7 +76,8 @@ struct job_list {
 };
 
 void job_list_append(struct job_list *list, struct job *job) NONNULL;
-void job_list_prepend(struct job_list *list, struct job *job) NONNULL;
+/* Among those that were accepted before and after it; near the front, where it was taken from. */
+void job_list_put_back(struct job_list *list, struct job *job) NONNULL;
 void job_list_remove(struct job_list *list, struct job *job) NONNULL;
 
 #endif

@@ -111,11 +111,12 @@ static unsigned group_of(const struct process_pool *pool, const struct job *job)
     return group < pool->config.group_count ? group : 0;
 }
 
-static void enqueue_front(struct process_pool *pool, struct job *job)
+/* It was in a mailbox: its place is among those that were accepted before and after it. */
+static void put_back(struct process_pool *pool, struct job *job)
 {
     struct group_entry *group = &pool->groups[group_of(pool, job)];
     job->state = JOB_QUEUED;
-    job_list_prepend(&group->queue, job);
+    job_list_put_back(&group->queue, job);
     group->queued++;
 }
 
@@ -175,7 +176,7 @@ static bool recall(struct process_pool *pool, struct worker_entry *worker, unsig
     if (job == NULL || !mailbox_recall(worker->mailbox, slot, job->sequence))
         return false;
     worker_entry_free_slot(worker, slot);
-    enqueue_front(pool, job);
+    put_back(pool, job);
     return true;
 }
 
@@ -275,7 +276,7 @@ static void settle(struct process_pool *pool, struct worker_entry *worker, unsig
             pool->stats.requeued++;
             worker_entry_free_slot(worker, slot);
             mailbox_release(worker->mailbox, slot);
-            enqueue_front(pool, job);
+            put_back(pool, job);
             return;
         }
         worker_entry_keep_progress(worker, slot, job);
