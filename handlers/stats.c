@@ -100,6 +100,7 @@ static void write_compute(struct buf *out, const struct process_pool_stats *pool
     member_uint(out, "stolen", pool->stolen);
     member_uint(out, "crashes", pool->crashes);
     member_uint(out, "kills", pool->kills);
+    member_uint(out, "recycled", pool->recycled);
     member_ms(out, "mean_wall_ms", pool->mean_wall_ns);
     write_outcomes(out, "jobs", pool->ended_by_status[ST_OK], pool->ended_by_status);
     buf_byte(out, '}');

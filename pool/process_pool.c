@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "pool/process_pool_internal.h"
+#include "pool/worker.h"
 
 enum {
     ATTEMPTS_MAX = 2, /* of a job whose worker died under it, if its task is idempotent */
@@ -465,7 +466,9 @@ void process_pool_worker_died(struct process_pool *pool, unsigned index, uint32_
 {
     pthread_mutex_lock(&pool->lock);
     struct worker_entry *worker = &pool->workers[index];
-    if (!worker->is_doomed)
+    if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == WORKER_EXIT_RECYCLED)
+        pool->stats.recycled++;
+    else if (!worker->is_doomed)
         pool->stats.crashes++;
     worker->is_alive = false;
     worker->pid = 0;

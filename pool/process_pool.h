@@ -96,7 +96,7 @@ struct process_pool_stats {
     size_t held_bytes;               /* args and payloads of jobs that have not ended */
     size_t queue_max;
     unsigned running;
-    uint64_t submitted, refused, completed, requeued, crashes, kills, stolen;
+    uint64_t submitted, refused, completed, requeued, crashes, kills, recycled, stolen;
     uint64_t ended_by_status[STATUS_COUNT]; /* jobs */
     uint64_t mean_wall_ns;                  /* moving average of finished jobs */
 };

@@ -33,6 +33,7 @@ struct program {
     char **environment;    /* likewise: all of it */
     const char *directory; /* to run in; NULL: the service's */
     unsigned workers;
+    unsigned jobs_max;         /* of a persistent one's life, about; 0: any */
     uint32_t start_timeout_ms; /* until it says that it is ready */
     uint64_t memory_max;       /* bytes that it may have resident; 0: any */
     uint64_t cpu_max_ms;       /* of one job; 0: any */

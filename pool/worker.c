@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -328,6 +329,22 @@ static void enter_sandbox(void)
     cpu_before_ns = cpu_time_ns(&max_rss_kib); /* none of this is the first job's */
 }
 
+/* Has it done enough, or taken too much? A tenth more or less, lest all of them are replaced together. */
+static bool is_worn(const struct worker_config *config, uint64_t max_rss_kib)
+{
+    static unsigned jobs_done, jobs_max;
+    static uint64_t first_rss_kib;
+    if (jobs_done++ == 0) {
+        uint32_t random = 0;
+        ssize_t ignored = getrandom(&random, sizeof random, GRND_NONBLOCK);
+        (void)ignored;
+        jobs_max = config->jobs_max - config->jobs_max / 10 + random % (config->jobs_max / 5 + 1);
+        first_rss_kib = max_rss_kib;
+    }
+    return (config->jobs_max > 0 && jobs_done >= jobs_max) ||
+           (config->growth_max_kib > 0 && max_rss_kib > first_rss_kib + config->growth_max_kib);
+}
+
 void worker_main(const struct worker_config *config)
 {
     reset_signals();
@@ -363,10 +380,13 @@ void worker_main(const struct worker_config *config)
         }
         worker_run_slot(mailbox, &config->spill, slot);
         uint32_t loop = mailbox->slots[slot].request.loop;
+        uint64_t max_rss_kib = mailbox->slots[slot].result.max_rss_kib; /* before it is the front end's */
         mailbox_finish(mailbox, slot);
         if (loop < config->loops)
             bell_ring(&ringers[loop]);
         if (config->task && program_must_end())
             _exit(EXIT_PROGRAM);
+        if (is_worn(config, max_rss_kib))
+            _exit(WORKER_EXIT_RECYCLED); /* what is READY in the mailbox is the successor's, or another's */
     }
 }

@@ -47,6 +47,8 @@ struct config {
     size_t map_stream_bytes; /* unread, of one stream */
     int worker_nice;         /* 0..19 */
     uint32_t quarantine_ms;
+    unsigned worker_max_jobs;
+    size_t worker_max_growth_bytes;
     /* fetch pool */
     unsigned io_threads;
     char fetch_allow[CONFIG_TEXT_MAX]; /* these lists as they were given; the parsed form is in egress */

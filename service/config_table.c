@@ -73,6 +73,10 @@ const struct config_option config_options[] = {
       .help = "results of a streamed map that its reader may leave unread; beyond it no further items are started" },
     { COMPUTE, FIELD(quarantine_ms), MS(0, DAY, "60000"),
       .help = "how long a job is refused of which two workers have died (quarantined); 0: never" },
+    { COMPUTE, FIELD(worker_max_jobs), COUNT(0, 1000000000, "0"),
+      .help = "jobs, about, after which a worker is replaced; 0: never" },
+    { COMPUTE, FIELD(worker_max_growth_bytes), BYTES(0, 64 * GIB, "300m"),
+      .help = "by which a worker's memory may exceed that after its first job; then it is replaced; 0: any" },
     { COMPUTE, FIELD(worker_nice), COUNT(0, 19, "10"),
       .help = "how much the workers give way to the front end when CPUs are short (see nice(1))" },
 

@@ -24,7 +24,7 @@ struct config_task {
     char args[CONFIG_TASK_TEXT_MAX];
     unsigned payload, idempotent; /* no, yes */
     unsigned output;              /* enum program_output */
-    unsigned workers;
+    unsigned workers, max_jobs;
     uint32_t timeout_ms; /* 0: as --compute-timeout-ms */
     uint32_t start_timeout_ms;
     char directory[CONFIG_TASK_TEXT_MAX];

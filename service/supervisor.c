@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "pool/sandbox.h"
+#include "pool/program.h"
 #include "pool/worker.h"
 #include "service/control.h"
 #include "service/frontend.h"
@@ -95,6 +96,8 @@ static const struct task *task_of_group(unsigned group)
 NORETURN static void be_worker(struct supervisor *supervisor, unsigned index)
 {
     struct shared *shared = &supervisor->shared;
+    const struct config *config = supervisor->config;
+    const struct task *task = task_of_group(shared->groups[index]);
     leave_supervisor(supervisor);
     for (unsigned i = 0; i < shared->workers; i++)
         if (i != index)
@@ -108,7 +111,9 @@ NORETURN static void be_worker(struct supervisor *supervisor, unsigned index)
                                          .bells = shared->bells,
                                          .event_fds = shared->event_fds,
                                          .niceness = supervisor->config->worker_nice,
-                                         .task = task_of_group(shared->groups[index]) });
+                                         .task = task,
+                                         .jobs_max = task ? task->program->jobs_max : config->worker_max_jobs,
+                                         .growth_max_kib = task ? 0 : config->worker_max_growth_bytes / 1024 });
 }
 
 static void start_worker(struct supervisor *supervisor, unsigned index, uint64_t now_ns)
@@ -221,6 +226,10 @@ static void log_death(const char *event, int worker, const struct child *child)
     if (child->kill_reason[0] != '\0') { /* wanted: its job had to end */
         log_event(LOG_INFO, "worker_replaced", LOG_INT("worker", worker), LOG_INT("pid", child->pid),
                   LOG_STR("reason", child->kill_reason));
+        return;
+    }
+    if (worker >= 0 && WIFEXITED(child->wait_status) && WEXITSTATUS(child->wait_status) == WORKER_EXIT_RECYCLED) {
+        log_event(LOG_DEBUG, "worker_recycled", LOG_INT("worker", worker), LOG_INT("pid", child->pid));
         return;
     }
     bool is_signal = WIFSIGNALED(child->wait_status);

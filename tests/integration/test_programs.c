@@ -33,6 +33,9 @@ static const char config_text[] = "[task.odd]\n"
                                   "[task.again]\n"
                                   "command = python3 tests/support/odd_program.py\n"
                                   "idempotent = yes\n"
+                                  "[task.tired]\n"
+                                  "command = python3 tests/support/odd_program.py\n"
+                                  "max-jobs = 1\n"
                                   "[task.typed]\n"
                                   "command = python3 tests/support/odd_program.py\n"
                                   "args = count int 1..10 default 3, name string 1..5 required, ; a comment\n"
@@ -261,6 +264,20 @@ static void death__between_jobs__next_job_does_not_notice(void **state)
     expect_sound();
 }
 
+static void max_jobs__one__started_anew_for_each(void **state)
+{
+    (void)state;
+    double crashes = server_stat(&server, "compute.crashes"), pid = 0;
+    for (unsigned i = 0; i < 3; i++) {
+        cJSON *json = odd("tired", "pid", 0, 200);
+        assert_true(json_number(json, "result") != pid);
+        pid = json_number(json, "result");
+        cJSON_Delete(json);
+    }
+    assert_true(server_stat(&server, "compute.recycled") >= 2);
+    assert_true(server_stat(&server, "compute.crashes") == crashes);
+}
+
 /* ---- limits */
 
 static void deadline__whatever_it_does__nothing_is_left(void **state)
@@ -415,6 +432,7 @@ int main(void)
         cmocka_unit_test(answer__of_an_earlier_job__reaches_nobody),
         cmocka_unit_test(death__in_a_job__told_as_it_was),
         cmocka_unit_test(death__between_jobs__next_job_does_not_notice),
+        cmocka_unit_test(max_jobs__one__started_anew_for_each),
         cmocka_unit_test(deadline__whatever_it_does__nothing_is_left),
         cmocka_unit_test(limits__memory_and_cpu__typed),
         cmocka_unit_test(broken__at_its_start__only_that_task_waits_and_heals),
