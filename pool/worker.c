@@ -34,6 +34,8 @@ enum {
     ITEM_EXTRA_BYTES = MAILBOX_INLINE_BYTES
 };
 
+static bool has_memory_limit; /* of this process */
+
 /* ---- running a job */
 
 struct request_view {
@@ -88,6 +90,8 @@ static enum status run_one(const struct slot_request *request, const char *args,
     if (status != ST_OK)
         return status;
     status = task->run(&input, output);
+    if (status == ST_NO_MEMORY && has_memory_limit)
+        status = ST_MEMORY_LIMIT;
     free(storage);
     return status == ST_OK && out->failed ? ST_RESULT_TOO_LARGE : status;
 }
@@ -317,9 +321,11 @@ static void confine(const struct worker_config *config)
 }
 
 /* What cannot be had here (an old kernel, a strict container) the supervisor has logged at its start. */
-static void enter_sandbox(void)
+static void enter_sandbox(const struct worker_config *config)
 {
-    const struct sandbox_rules rules = sandbox_rules_for_tasks();
+    struct sandbox_rules rules = sandbox_rules_for_tasks();
+    rules.limits.address_space_bytes = config->memory_max;
+    has_memory_limit = config->memory_max > 0;
     struct sandbox_report report;
     for (size_t i = 0; i < task_count; i++)
         if (task_table[i]->warm_up != NULL)
@@ -353,7 +359,7 @@ void worker_main(const struct worker_config *config)
         _exit(0);
     close_foreign_descriptors(config);
     if (config->task == NULL)
-        enter_sandbox(); /* a program has one of its own, which its section may open */
+        enter_sandbox(config); /* a program has one of its own, which its section may open */
 
     struct bell_ringer *ringers = calloc(config->loops, sizeof *ringers);
     if (ringers == NULL)

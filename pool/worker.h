@@ -20,6 +20,7 @@ struct worker_config {
     int niceness;              /* 0..19, added to the inherited one */
     const struct task *task;   /* whose program it drives; NULL: it runs the built-in ones */
     unsigned jobs_max;         /* then it ends, to be replaced: so many, a tenth more or less. 0: any */
+    uint64_t memory_max;       /* bytes of address space of one that runs the built-in tasks; 0: any */
     uint64_t growth_max_kib;   /* by which its peak may exceed that after its first job; likewise. 0: any */
 };
 

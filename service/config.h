@@ -48,7 +48,7 @@ struct config {
     int worker_nice;         /* 0..19 */
     uint32_t quarantine_ms;
     unsigned worker_max_jobs;
-    size_t worker_max_growth_bytes;
+    size_t worker_max_growth_bytes, worker_memory_bytes;
     /* fetch pool */
     unsigned io_threads;
     char fetch_allow[CONFIG_TEXT_MAX]; /* these lists as they were given; the parsed form is in egress */

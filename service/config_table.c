@@ -77,6 +77,8 @@ const struct config_option config_options[] = {
       .help = "jobs, about, after which a worker is replaced; 0: never" },
     { COMPUTE, FIELD(worker_max_growth_bytes), BYTES(0, 64 * GIB, "300m"),
       .help = "by which a worker's memory may exceed that after its first job; then it is replaced; 0: any" },
+    { COMPUTE, FIELD(worker_memory_bytes), BYTES(0, 64 * GIB, "2g"),
+      .help = "address space of a worker of the built-in tasks (memory_limit beyond); 0: any" },
     { COMPUTE, FIELD(worker_nice), COUNT(0, 19, "10"),
       .help = "how much the workers give way to the front end when CPUs are short (see nice(1))" },
 

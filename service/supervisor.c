@@ -27,6 +27,7 @@
 #include "pool/program.h"
 #include "pool/worker.h"
 #include "service/control.h"
+#include "service/evidence.h"
 #include "service/frontend.h"
 #include "service/shared.h"
 
@@ -39,9 +40,10 @@ struct child {
     pid_t pid;
     uint32_t generation;
     int wait_status;
-    unsigned failures;    /* starts in a row that failed */
-    char kill_reason[24]; /* of a worker that the front end had killed, else "" */
-    uint64_t start_ns;    /* WAITING: when to start; else: when it was started */
+    unsigned failures;           /* starts in a row that failed */
+    char kill_reason[24];        /* of a worker that the front end had killed, else "" */
+    char evidence[EVIDENCE_MAX]; /* what it was at then */
+    uint64_t start_ns;           /* WAITING: when to start; else: when it was started */
 };
 
 struct supervisor {
@@ -113,6 +115,7 @@ NORETURN static void be_worker(struct supervisor *supervisor, unsigned index)
                                          .niceness = supervisor->config->worker_nice,
                                          .task = task,
                                          .jobs_max = task ? task->program->jobs_max : config->worker_max_jobs,
+                                         .memory_max = config->worker_memory_bytes,
                                          .growth_max_kib = task ? 0 : config->worker_max_growth_bytes / 1024 });
 }
 
@@ -225,7 +228,7 @@ static void log_death(const char *event, int worker, const struct child *child)
 {
     if (child->kill_reason[0] != '\0') { /* wanted: its job had to end */
         log_event(LOG_INFO, "worker_replaced", LOG_INT("worker", worker), LOG_INT("pid", child->pid),
-                  LOG_STR("reason", child->kill_reason));
+                  LOG_STR("reason", child->kill_reason), LOG_STR("was", child->evidence));
         return;
     }
     if (worker >= 0 && WIFEXITED(child->wait_status) && WEXITSTATUS(child->wait_status) == WORKER_EXIT_RECYCLED) {
@@ -363,6 +366,7 @@ static void read_control(struct supervisor *supervisor)
                 worker->generation == message.generation) { /* ours and not reaped: the pid cannot be another's */
                 memcpy(worker->kill_reason, message.reason, sizeof worker->kill_reason);
                 worker->kill_reason[sizeof worker->kill_reason - 1] = '\0';
+                evidence_collect(worker->pid, worker->evidence);
                 kill(-worker->pid, SIGKILL);
                 kill(worker->pid, SIGKILL); /* it may not have its own group yet */
             }

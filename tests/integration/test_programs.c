@@ -293,6 +293,8 @@ static void deadline__whatever_it_does__nothing_is_left(void **state)
         expect_sound();
     }
     assert_int_equal(system("pgrep -f '[s]leep 54321' >/dev/null"), 256); /* none */
+    assert_true(server_log_contains(&server, "reason=\"deadline_exceeded\" was=\"state S"));
+    assert_true(server_log_contains(&server, "its program: state S"));
 }
 
 static void limits__memory_and_cpu__typed(void **state)
