@@ -66,7 +66,8 @@ static enum status derive(const struct task_input *input, struct task_output *ou
                        (uint64_t)input->args[ARG_P].number, MEMORY_MAX_BYTES + MEMORY_SLACK_BYTES, key->key,
                        key->len) != 1) {
         ERR_clear_error();
-        return task_fail(output, ST_TASK_FAILED, "OpenSSL cannot derive this key: perhaps there is no memory for it");
+        return task_fail(output, ST_NO_MEMORY,
+                         "no memory to derive the key"); /* the args were checked: nothing else is left */
     }
     derived_key_write(key, output->result);
     return ST_OK;
