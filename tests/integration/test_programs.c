@@ -144,8 +144,9 @@ static void expect_sound(void)
 static bool all_ready(void *unused)
 {
     (void)unused;
-    struct http_reply reply = step_once(&server, "GET", "/readyz", NULL, NULL, 200);
-    bool is_ready = strstr(reply.body, "\"odd\":\"ready\"") && strstr(reply.body, "\"slug\":\"ready\"") &&
+    struct http_reply reply;
+    bool is_ready = http_once(server.port, "GET", "/readyz", NULL, NULL, &reply) == HTTP_ANSWERED &&
+                    strstr(reply.body, "\"odd\":\"ready\"") && strstr(reply.body, "\"slug\":\"ready\"") &&
                     strstr(reply.body, "\"wordcount\":\"ready\"");
     http_reply_done(&reply);
     return is_ready;
