@@ -254,15 +254,19 @@ static void death__in_a_job__told_as_it_was(void **state)
 
 static bool is_gone(void *pid) { return procs_is_gone(*(pid_t *)pid); }
 
+static bool crash_is_counted(void *before) { return server_stat(&server, "compute.crashes") > *(double *)before; }
+
 static void death__between_jobs__next_job_does_not_notice(void **state)
 {
     (void)state;
+    double crashes = server_stat(&server, "compute.crashes");
     cJSON *json = odd("odd", "pid", 0, 200);
     pid_t pid = (pid_t)json_number(json, "result");
     cJSON_Delete(json);
     kill(pid, SIGKILL);
     assert_true(wait_until(is_gone, &pid, scaled_ms(2000))); /* a job on its way to it would die with it */
     expect_sound();
+    assert_true(wait_until(crash_is_counted, &crashes, scaled_ms(2000)));
 }
 
 static void max_jobs__one__started_anew_for_each(void **state)
