@@ -30,6 +30,7 @@
     X(ST_INTERNAL, 500, "internal", "Internal error", true)                                                        \
     X(ST_NO_MEMORY, 503, "out_of_memory", "The service is out of memory", true)                                    \
     X(ST_QUEUE_FULL, 503, "queue_full", "The queue is full", true)                                                 \
+    X(ST_OVERLOADED, 503, "overloaded", "The job could not start before its deadline", true)                       \
     X(ST_TOO_MANY_CONNECTIONS, 503, "too_many_connections", "Too many connections", true)                          \
     X(ST_DRAINING, 503, "draining", "The service is shutting down", true)                                          \
     X(ST_NOT_READY, 503, "not_ready", "The service is not ready", true)                                            \

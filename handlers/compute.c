@@ -2,8 +2,8 @@
  *
  * Where the args come from: a JSON body is the args, passed on unparsed, since the worker has to check it anyway and a
  * front end that parsed would hold up every other client. Any other body is a binary payload, for tasks that take one,
- * and then, as without a body, the args are the query's parameters, as a JSON object of strings. `timeout_ms` is the
- * service's and no task may have it.
+ * and then, as without a body, the args are the query's parameters, as a JSON object of strings. `timeout_ms` and
+ * `priority` are the service's and no task may have them.
  *
  * An exchange waits with one struct compute_call, which embeds the job. Its end always comes through on_done: a result,
  * a failure, or the status that give_up() asked for. */
@@ -41,7 +41,12 @@ static const struct task *call_task(const struct compute_call *call) { return ta
 
 /* In: the request */
 
-static const char *const service_params[] = { "timeout_ms", NULL };
+static const char *const service_params[] = { "timeout_ms", "priority", NULL };
+
+static bool is_service_param(const char *name)
+{
+    return strcmp(name, service_params[0]) == 0 || strcmp(name, service_params[1]) == 0;
+}
 
 static bool take_query_args(struct compute_call *call)
 {
@@ -50,7 +55,7 @@ static bool take_query_args(struct compute_call *call)
 
     for (size_t i = 0; i < x->query_count; i++) {
         const struct query_param *param = &x->query[i];
-        if (strcmp(param->name, service_params[0]) == 0)
+        if (is_service_param(param->name))
             continue;
         buf_byte(&text, text.len ? ',' : '{');
         json_text(&text, param->name);
@@ -232,6 +237,7 @@ static void handle(struct exchange *x)
         .job = { .loop = x->loop,
                  .task = request.task,
                  .deadline_ns = request.deadline_ns,
+                 .priority = request.priority,
                  .on_done = on_done,
                  .user = call },
         .x = x,
@@ -243,7 +249,7 @@ static void handle(struct exchange *x)
     }
     enum status status = process_pool_submit(x->app->process_pool, &call->job);
     if (status != ST_OK) {
-        compute_refuse_submit(x, status);
+        compute_refuse_submit(x, status, &call->job);
         call_free(call);
         return;
     }

@@ -104,9 +104,8 @@ static void on_news(struct map_call *call)
 
 static void refuse(struct map_call *call, enum status status)
 {
-    struct exchange *x = call->x;
+    compute_refuse_submit(call->x, status, map_call_first_job(call));
     map_call_free(call);
-    compute_refuse_submit(x, status);
 }
 
 static void run(struct map_call *call)

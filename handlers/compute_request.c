@@ -76,11 +76,14 @@ bool compute_refuse_unknown(struct exchange *x, const char *const *known, const 
     return false;
 }
 
-void compute_refuse_submit(struct exchange *x, enum status status)
+void compute_refuse_submit(struct exchange *x, enum status status, const struct job *job)
 {
     if (status == ST_QUARANTINED)
         exchange_problem(x, status,
                          "two workers have died of this very job; it is refused for a while (--quarantine-ms)");
+    else if (status == ST_OVERLOADED)
+        exchange_problem(x, status, "it would wait for its turn for %.1f s or more, beyond its deadline (timeout_ms)",
+                         (double)job->usage.queue_ns / NS_PER_SEC);
     else if (status == ST_QUEUE_FULL)
         exchange_problem(x, status, "as many jobs are waiting as --queue-max and --queue-max-bytes allow");
     else
@@ -126,6 +129,24 @@ static bool read_timeout(struct exchange *x, const struct task *task, uint32_t *
     return true;
 }
 
+static bool read_priority(struct exchange *x, const struct task *task, enum task_priority *ret_priority)
+{
+    static const char *const names[PRIORITY_COUNT] = {
+        [PRIORITY_NORMAL] = "normal", [PRIORITY_HIGH] = "high", [PRIORITY_LOW] = "low"
+    };
+    const char *text = exchange_query(x, "priority");
+    *ret_priority = task->priority;
+    if (!text)
+        return true;
+    for (unsigned i = 0; i < PRIORITY_COUNT; i++)
+        if (strcmp(text, names[i]) == 0) {
+            *ret_priority = (enum task_priority)i;
+            return true;
+        }
+    compute_refuse(x, "priority", "must be \"high\", \"normal\" or \"low\"");
+    return false;
+}
+
 bool compute_request_read(struct exchange *x, struct compute_request *ret_request)
 {
     int task = task_find(x->path_arg);
@@ -135,12 +156,15 @@ bool compute_request_read(struct exchange *x, struct compute_request *ret_reques
         return false;
     }
     uint32_t timeout_ms;
-    if (!check_query(x) || !read_timeout(x, task_table[task], &timeout_ms))
+    enum task_priority priority;
+    if (!check_query(x) || !read_timeout(x, task_table[task], &timeout_ms) ||
+        !read_priority(x, task_table[task], &priority))
         return false;
     *ret_request = (struct compute_request){
         .task = (unsigned)task,
         .timeout_ms = timeout_ms,
         .deadline_ns = x->received_ns + timeout_ms * NS_PER_MS,
+        .priority = priority,
     };
     return true;
 }

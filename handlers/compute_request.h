@@ -18,10 +18,12 @@ struct compute_request {
     unsigned task; /* index into task_table */
     uint32_t timeout_ms;
     uint64_t deadline_ns; /* timeout_ms after the request's header was complete */
+    enum task_priority priority;
 };
 
-/* Reads the task from the path, and the deadline from the query's timeout_ms or Request-Timeout-Ms. Refuses a query
- * with more parameters than any task takes, and one that names a parameter twice. False: refused, and already answered.
+/* Reads the task from the path, the deadline from the query's timeout_ms or Request-Timeout-Ms, and the priority.
+ * Refuses a query with more parameters than any task takes, and one that names a parameter twice. False: refused, and
+ * already answered.
  */
 bool compute_request_read(struct exchange *x, struct compute_request *ret_request) NONNULL MUST_CHECK;
 
@@ -35,8 +37,8 @@ void compute_refuse(struct exchange *x, const char *parameter, const char *detai
 /* Answers the first query parameter that is not in `known` (NULL-terminated) with 422, appending `advice`. True: there
  * was one. */
 bool compute_refuse_unknown(struct exchange *x, const char *const *known, const char *advice) NONNULL MUST_CHECK;
-/* Answers a refused submission. */
-void compute_refuse_submit(struct exchange *x, enum status status) NONNULL;
+/* Answers for a job that the pool did not take. */
+void compute_refuse_submit(struct exchange *x, enum status status, const struct job *job) NONNULL;
 
 /* One sentence for people on why the job failed, of several wrong args about the first; "" if the title says it all. */
 void compute_explain(const struct job *job, uint32_t timeout_ms, char ret_text[static EXPLANATION_BYTES]) NONNULL;

@@ -303,6 +303,8 @@ static enum status submit(struct map_lane *lane)
         .args = lane->args.data,
         .args_len = lane->args.len,
         .items = (unsigned)lane->count,
+        .priority = call->options.request.priority,
+        .flow = &call->flow,
         .is_admitted = call->is_accepted,
         .deadline_ns = call->options.request.deadline_ns,
         .on_done = on_done,
@@ -360,6 +362,8 @@ enum status map_call_start(struct map_call *call)
     map_call_feed(call);
     return call->is_accepted || call->item_count == 0 ? ST_OK : call->ended_by;
 }
+
+const struct job *map_call_first_job(const struct map_call *call) { return &call->lanes[0].job; }
 
 void map_call_cancel(struct map_call *call, enum status why)
 {

@@ -42,6 +42,7 @@ struct map_call {
     struct map_stream *stream; /* NULL: the answer has no indexes and is not streamed */
 
     struct map_pace pace;
+    struct job_flow flow; /* of the lanes' jobs */
     struct map_lane *lanes;
     size_t lane_count, lanes_busy;
     bool is_accepted;        /* the pool took a chunk: the others need not be admitted */
@@ -68,6 +69,8 @@ void map_call_free(void *owner) NONNULL;
 
 /* Submits what there is room for. Not ST_OK: the pool did not even take the first chunk. */
 enum status map_call_start(struct map_call *call) NONNULL MUST_CHECK;
+/* The job that was not taken then. */
+const struct job *map_call_first_job(const struct map_call *call) NONNULL MUST_CHECK;
 /* Items were taken, so there may be room for others. */
 void map_call_feed(struct map_call *call) NONNULL;
 /* No item is begun any more, and those under way are cancelled; on_news tells when they are given back. */

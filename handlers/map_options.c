@@ -32,14 +32,17 @@ static bool read_order(struct exchange *x, struct map_options *options)
 
 bool map_options_read(struct exchange *x, struct map_options *ret_options)
 {
-    static const char *const params[] = { "timeout_ms", "chunksize", "order", "require", "buffersize", NULL };
+    static const char *const params[] = {
+        "timeout_ms", "priority", "chunksize", "order", "require", "buffersize", NULL
+    };
 
     *ret_options = (struct map_options){
         .form = x->accepts == ANSWER_NDJSON || x->accepts == ANSWER_EVENTS ? x->accepts : ANSWER_JSON,
     };
     if (!compute_request_read(x, &ret_options->request) ||
         compute_refuse_unknown(
-            x, params, "timeout_ms, chunksize, order, require and buffersize are; the items' args are in the body") ||
+            x, params,
+            "timeout_ms, priority, chunksize, order, require and buffersize are; the items' args are in the body") ||
         !read_items(x, "chunksize", &ret_options->chunksize) ||
         !read_items(x, "buffersize", &ret_options->buffersize) || !read_order(x, ret_options))
         return false;

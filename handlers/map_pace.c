@@ -1,5 +1,5 @@
 /* A chunk costs the front end and the worker some ten microseconds, whatever is in it; and what is in it is done by one
- * worker, and told of when all of it is done. So a chunk should take a few milliseconds, but no more than a fraction of
+ * worker, and told of when all of it is done. So a chunk should take a millisecond, but no more than a fraction of
  * a worker's share, so that unequal items even out; which in turn does not matter in chunks that are over at once.
  *
  * Nobody can say what an item costs before one was run: the same task takes a microsecond or a minute, by its args. The
@@ -11,7 +11,7 @@
 
 enum {
     CHUNKS_PER_WORKER = 4,
-    LONG_NS = 3000000,     /* a chunk takes no longer, unless a single item does */
+    LONG_NS = 1000000,     /* a chunk takes no longer, unless a single item does: others wait for it */
     SHORT_NS = 100000,     /* and is not split further for the sake of evenness */
     FIRST_MAX_ITEMS = 128, /* by the pool's guess alone */
     /* Many small results of a chunk are to fit a mailbox slot together: beyond it each is written to the spill file by

@@ -16,13 +16,12 @@ void job_list_append(struct job_list *list, struct job *job)
     list->last = job;
 }
 
-void job_list_put_back(struct job_list *list, struct job *job)
+void job_list_insert_by_turn(struct job_list *list, struct job *job)
 {
-    struct job *before = NULL, *after = list->first;
-    while (after != NULL && after->accepted_ns < job->accepted_ns) {
-        before = after;
-        after = after->next;
-    }
+    struct job *before = list->last, *after = NULL;
+    if (before != NULL && before->turn > job->turn) /* it came back: near the front, where it was taken from */
+        for (before = NULL, after = list->first; after->turn < job->turn; after = after->next)
+            before = after;
     job->previous = before;
     job->next = after;
     if (before != NULL)

@@ -19,6 +19,17 @@ struct job_usage {
 
 enum job_state { JOB_NEW, JOB_QUEUED, JOB_POSTED, JOB_ENDED };
 
+/* A queue of jobs, linked through them. */
+struct job_list {
+    struct job *first, *last;
+};
+
+/* The jobs of one call: one at a time has its turn among those of others. The submitter's; all zero at first. */
+struct job_flow {
+    struct job_list waiting; /* for the others */
+    unsigned in_line;        /* one, or more if some came back */
+};
+
 struct job {
     /* Set by the submitter; stays put until on_done. */
     unsigned loop; /* whose process_pool_collect() completes it */
@@ -29,6 +40,9 @@ struct job {
     const char *payload; /* binary body */
     size_t payload_len;
     bool has_payload;
+    enum task_priority priority;
+    struct job_flow
+        *flow;        /* of its call, all of whose jobs have the same task and priority; NULL: it is the only one */
     unsigned items;   /* 0: one job; else args is a JSON array of that many args */
     bool is_admitted; /* a further chunk of an accepted map: exempt from the bound on the queue's length */
     uint64_t
@@ -55,6 +69,9 @@ struct job {
     enum job_state state;
     struct job *next, *previous;
     uint64_t accepted_ns;
+    uint64_t turn; /* its place in the line */
+    bool is_in_line;
+    uint64_t expected_ns; /* what it will take, when it was accepted */
     unsigned worker, slot;
     uint32_t sequence;
 };
@@ -70,14 +87,9 @@ void job_set_times(struct job *job, uint64_t started_ns, uint64_t ended_ns) NONN
 /* Args and payload. */
 static inline size_t job_bytes(const struct job *job) { return job->args_len + job->payload_len; }
 
-/* A queue of jobs, linked through them. */
-struct job_list {
-    struct job *first, *last;
-};
-
 void job_list_append(struct job_list *list, struct job *job) NONNULL;
-/* Among those that were accepted before and after it; near the front, where it was taken from. */
-void job_list_put_back(struct job_list *list, struct job *job) NONNULL;
+/* Among those whose turn is before and after its own. */
+void job_list_insert_by_turn(struct job_list *list, struct job *job) NONNULL;
 void job_list_remove(struct job_list *list, struct job *job) NONNULL;
 
 #endif

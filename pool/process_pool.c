@@ -27,13 +27,27 @@ enum {
         20, /* a worker that has not claimed a posted job for so long, or not finished it, is given no more */
     UNRESPONSIVE_MS = 1000, /* and is replaced if it does not answer a ping for so long */
     KILL_RETRY_MS = 100,
-    COST_WEIGHT = 8 /* jobs that a task's average cost remembers, about */
+    AHEAD_NS = 1000000, /* of work that a worker may have and still be given more, lest it goes to sleep in between */
+    COST_WEIGHT = 8     /* jobs that a task's average cost remembers, about */
 };
+
+static unsigned group_of(const struct process_pool *pool, const struct job *job)
+{
+    unsigned group = task_table[job->task]->group;
+    return group < pool->config.group_count ? group : 0;
+}
+
+static struct job_queue *queue_of(struct process_pool *pool, const struct job *job)
+{
+    return &pool->queues[group_of(pool, job)];
+}
 
 /* ---- ending a job */
 
 static void end_job(struct process_pool *pool, struct job *job, enum status status)
 {
+    if (job->state == JOB_POSTED)
+        job_queue_note_end(queue_of(pool, job), job);
     job->status = status;
     job->state = JOB_ENDED;
     pool->held_bytes -= job_bytes(job);
@@ -68,7 +82,7 @@ static void collect_slot(struct process_pool *pool, struct worker_entry *worker,
         pool->stats.completed++;
         enum status status = worker_entry_take_result(worker, slot, job);
         if (status == ST_OK)
-            note_cost(&pool->run_ns[job->task], job);
+            note_cost(&pool->tasks[job->task].run_ns, job);
         end_job(pool, job, status);
     }
     worker->jobs_done++;
@@ -106,26 +120,11 @@ static void collect_worker(struct process_pool *pool, struct worker_entry *worke
 
 /* ---- giving jobs to workers */
 
-static unsigned group_of(const struct process_pool *pool, const struct job *job)
-{
-    unsigned group = task_table[job->task]->group;
-    return group < pool->config.group_count ? group : 0;
-}
-
-/* It was in a mailbox: its place is among those that were accepted before and after it. */
+/* It was in a mailbox. */
 static void put_back(struct process_pool *pool, struct job *job)
 {
-    struct group_entry *group = &pool->groups[group_of(pool, job)];
     job->state = JOB_QUEUED;
-    job_list_put_back(&group->queue, job);
-    group->queued++;
-}
-
-static void dequeue(struct process_pool *pool, struct job *job)
-{
-    struct group_entry *group = &pool->groups[group_of(pool, job)];
-    job_list_remove(&group->queue, job);
-    group->queued--;
+    job_queue_put_back(queue_of(pool, job), job);
 }
 
 /* The worker has a free slot. */
@@ -135,6 +134,7 @@ static void post(struct process_pool *pool, unsigned index, struct job *job)
     unsigned slot = 0;
     while (worker->in_use[slot])
         slot++;
+    job->state = JOB_POSTED;
     if (!worker_entry_fill_request(worker, slot, job, pool->config.result_max)) {
         spill_clear(&worker->spill, slot);
         job_set_detail(job, "no memory for the request body", sizeof "no memory for the request body" - 1);
@@ -143,24 +143,28 @@ static void post(struct process_pool *pool, unsigned index, struct job *job)
     }
     if (worker->used == 0)
         expect_claim(pool, worker);
-    job->state = JOB_POSTED;
     job->worker = index;
     job->slot = slot;
     job->sequence = pool->next_sequence++;
     worker->jobs[slot] = job;
     worker->in_use[slot] = true;
+    worker->expected_ns[slot] = job->expected_ns;
+    worker->busy_ns += job->expected_ns;
     worker->is_spilled[slot] = job_bytes(job) > MAILBOX_INLINE_BYTES;
     worker->used++;
     mailbox_post(worker->mailbox, slot, job->sequence);
 }
 
-/* The group's ready worker with the fewest jobs, if it has fewer than `limit`; -1: none. */
+/* The group's ready worker with the fewest jobs, if it has fewer than `limit` and will be done with them soon; -1:
+ * none.
+ */
 static int least_busy(const struct process_pool *pool, unsigned group, unsigned limit)
 {
     int best = -1;
     for (unsigned i = 0; i < pool->config.workers; i++) {
         const struct worker_entry *worker = &pool->workers[i];
-        if (worker->group == group && worker->used < limit && !worker->is_long && worker_entry_is_ready(worker)) {
+        if (worker->group == group && worker->used < limit && !worker->is_long && worker->busy_ns < AHEAD_NS &&
+            worker_entry_is_ready(worker)) {
             best = (int)i;
             limit = worker->used;
             if (limit == 0)
@@ -215,15 +219,14 @@ static bool steal(struct process_pool *pool, unsigned group)
 
 static void dispatch_group(struct process_pool *pool, unsigned group)
 {
-    struct job_list *queue = &pool->groups[group].queue;
+    struct job_queue *queue = &pool->queues[group];
     for (;;) {
-        int index;
-        while (queue->first != NULL && (index = least_busy(pool, group, MAILBOX_SLOTS)) >= 0) {
-            struct job *job = queue->first;
-            dequeue(pool, job);
+        struct job *job;
+        int index = 0;
+        while (queue->count > 0 && (index = least_busy(pool, group, MAILBOX_SLOTS)) >= 0 &&
+               (job = job_queue_take(queue)) != NULL)
             post(pool, (unsigned)index, job);
-        }
-        if (queue->first != NULL || least_busy(pool, group, 1) < 0 || !steal(pool, group))
+        if (queue->count > 0 || least_busy(pool, group, 1) < 0 || !steal(pool, group))
             return;
     }
 }
@@ -297,25 +300,29 @@ enum status process_pool_create(const struct process_pool_config *config, struct
     struct worker_entry *workers = calloc(config->workers, sizeof *workers);
     struct loop_entry *loops = calloc(config->loops, sizeof *loops);
     unsigned group_count = config->group_count > 0 ? config->group_count : 1;
-    struct group_entry *groups = calloc(group_count, sizeof *groups);
-    uint64_t *run_ns = calloc(task_count, sizeof *run_ns);
-    if (pool == NULL || workers == NULL || loops == NULL || groups == NULL || run_ns == NULL ||
+    struct job_queue *queues = calloc(group_count, sizeof *queues);
+    struct job_task *tasks = calloc(task_count, sizeof *tasks);
+    if (pool == NULL || workers == NULL || loops == NULL || queues == NULL || tasks == NULL ||
         pthread_mutex_init(&pool->lock, NULL) != 0) {
         free(pool);
         free(workers);
         free(loops);
-        free(groups);
-        free(run_ns);
+        free(queues);
+        free(tasks);
         return ST_NO_MEMORY;
     }
     pool->config = *config;
     pool->config.group_count = group_count;
-    pool->groups = groups;
+    pool->queues = queues;
+    pool->tasks = tasks;
     pool->workers = workers;
     pool->loops = loops;
-    pool->run_ns = run_ns;
     pool->next_tick_ns = CLOCK_NEVER;
     quarantine_init(&pool->quarantine, config->quarantine_ns);
+    for (unsigned i = 0; i < group_count; i++)
+        queues[i].tasks = tasks;
+    for (size_t i = 0; i < task_count; i++)
+        tasks[i].started_max = task_table[i]->concurrency_max;
     for (unsigned i = 0; i < config->loops; i++)
         loops[i].ringer = (struct bell_ringer){ .bell = config->bells[i], .event_fd = config->event_fds[i] };
     for (unsigned i = 0; i < config->workers; i++) {
@@ -334,28 +341,58 @@ void process_pool_free(struct process_pool *pool)
         return;
     pthread_mutex_destroy(&pool->lock);
     free(pool->workers);
-    free(pool->groups);
+    free(pool->queues);
     free(pool->loops);
-    free(pool->run_ns);
+    free(pool->tasks);
     free(pool);
+}
+
+/* For how long, at least, no worker of the group can start this job. */
+static uint64_t wait_of(const struct process_pool *pool, unsigned group, const struct job *job, uint64_t now_ns)
+{
+    uint64_t busy_ns = 0;
+    unsigned ready = 0;
+    for (unsigned i = 0; i < pool->config.workers; i++) {
+        const struct worker_entry *worker = &pool->workers[i];
+        if (worker->group != group || !worker_entry_is_ready(worker))
+            continue;
+        uint64_t elapsed_ns = worker->used > 0 && now_ns > worker->posted_ns ? now_ns - worker->posted_ns : 0;
+        busy_ns += worker->busy_ns > elapsed_ns ? worker->busy_ns - elapsed_ns : 0;
+        ready++;
+    }
+    return ready > 0 ? busy_ns / ready + job_queue_wait_ns(&pool->queues[group], job, ready) : 0;
+}
+
+/* ST_OK: the job may come in. */
+static enum status refusal_of(struct process_pool *pool, struct job *job, uint64_t now_ns)
+{
+    if (quarantine_holds(&pool->quarantine, job, now_ns))
+        return ST_QUARANTINED;
+    if (job->is_admitted)
+        return ST_OK;
+    if (pool->held_bytes > 0 && pool->held_bytes + job_bytes(job) > pool->config.queue_max_bytes)
+        return ST_QUEUE_FULL;
+    unsigned group = group_of(pool, job);
+    if (least_busy(pool, group, 1) >= 0)
+        return ST_OK;
+    /* jobs in mailboxes behind the running one wait too */
+    size_t waiting = pool->queues[group].count;
+    for (unsigned i = 0; i < pool->config.workers; i++)
+        waiting += pool->workers[i].group == group && pool->workers[i].used > 1 ? pool->workers[i].used - 1 : 0;
+    waiting -= waiting < pool->admitted ? waiting : pool->admitted; /* their maps were counted once */
+    if (waiting >= pool->config.queue_max)
+        return ST_QUEUE_FULL;
+    job->usage.queue_ns = wait_of(pool, group, job, now_ns);
+    bool is_in_time =
+        job->usage.queue_ns == 0 || job->deadline_ns == CLOCK_NEVER || now_ns + job->usage.queue_ns <= job->deadline_ns;
+    return is_in_time ? ST_OK : ST_OVERLOADED;
 }
 
 enum status process_pool_submit(struct process_pool *pool, struct job *job)
 {
-    size_t bytes = job_bytes(job);
     pthread_mutex_lock(&pool->lock);
-    unsigned group = group_of(pool, job);
-    /* jobs in mailboxes behind the running one wait too */
-    size_t waiting = pool->groups[group].queued;
-    for (unsigned i = 0; i < pool->config.workers; i++)
-        waiting += pool->workers[i].group == group && pool->workers[i].used > 1 ? pool->workers[i].used - 1 : 0;
-    waiting -= waiting < pool->admitted ? waiting : pool->admitted; /* their maps were counted once */
-    bool is_full = waiting >= pool->config.queue_max && least_busy(pool, group, 1) < 0;
-    bool is_too_big = pool->held_bytes > 0 && pool->held_bytes + bytes > pool->config.queue_max_bytes;
     uint64_t now_ns = clock_now_ns();
-    enum status refusal = !job->is_admitted && (is_full || is_too_big)       ? ST_QUEUE_FULL
-                          : quarantine_holds(&pool->quarantine, job, now_ns) ? ST_QUARANTINED
-                                                                             : ST_OK;
+    enum status refusal = refusal_of(pool, job, now_ns);
     if (refusal != ST_OK) {
         pool->stats.refused++;
         pthread_mutex_unlock(&pool->lock);
@@ -371,10 +408,9 @@ enum status process_pool_submit(struct process_pool *pool, struct job *job)
     job->exit_status = -1;
     job->usage = (struct job_usage){ 0 };
     job->state = JOB_QUEUED;
-    job_list_append(&pool->groups[group].queue, job);
-    pool->groups[group].queued++;
+    job_queue_add(queue_of(pool, job), job);
     pool->admitted += job->is_admitted;
-    pool->held_bytes += bytes;
+    pool->held_bytes += job_bytes(job);
     pool->stats.submitted++;
     dispatch(pool);
     pthread_mutex_unlock(&pool->lock);
@@ -385,7 +421,7 @@ void process_pool_cancel(struct process_pool *pool, struct job *job, enum status
 {
     pthread_mutex_lock(&pool->lock);
     if (job->state == JOB_QUEUED) {
-        dequeue(pool, job);
+        job_queue_remove(queue_of(pool, job), job);
         end_job(pool, job, why);
     } else if (job->state == JOB_POSTED) {
         struct worker_entry *worker = &pool->workers[job->worker];

@@ -52,8 +52,8 @@ enum status process_pool_create(const struct process_pool_config *config, struct
 /* No job may be left (cancel them). NULL is a no-op. */
 void process_pool_free(struct process_pool *pool);
 
-/* Never blocks. ST_OK: the pool owns job until on_done. ST_QUEUE_FULL, ST_QUARANTINED: refused; still the caller's and
- * on_done will not run. */
+/* Never blocks. ST_OK: the pool owns job until on_done. ST_QUEUE_FULL, ST_QUARANTINED, ST_OVERLOADED (it would wait
+ * beyond its deadline, for usage.queue_ns at least): refused; still the caller's and on_done will not run. */
 enum status process_pool_submit(struct process_pool *pool, struct job *job) NONNULL MUST_CHECK;
 
 /* Ends the job with `why` unless it is already done: taken out of the queue, recalled from a mailbox or, if running,

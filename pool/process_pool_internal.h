@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "pool/job_queue.h"
 #include "pool/process_pool.h"
 #include "pool/quarantine.h"
 #include "pool/worker_entry.h"
@@ -14,23 +15,18 @@ struct loop_entry {
     struct bell_ringer ringer;
 };
 
-struct group_entry {
-    struct job_list queue;
-    size_t queued;
-};
-
 struct process_pool {
     struct process_pool_config config;
-    pthread_mutex_t lock; /* guards everything below */
-    struct group_entry *groups;
-    size_t admitted;   /* jobs not ended that are exempt from the bound */
-    size_t held_bytes; /* args and payloads of all jobs that have not ended */
+    pthread_mutex_t lock;     /* guards everything below */
+    struct job_queue *queues; /* per group */
+    struct job_task *tasks;   /* per task */
+    size_t admitted;          /* jobs not ended that are exempt from the bound */
+    size_t held_bytes;        /* args and payloads of all jobs that have not ended */
     uint32_t next_sequence;
     uint64_t next_tick_ns;
     struct worker_entry *workers;
     struct loop_entry *loops;
     struct quarantine quarantine;
-    uint64_t *run_ns; /* per task: what one run takes, 0 if none was finished yet */
     struct process_pool_stats stats;
 };
 

@@ -51,7 +51,7 @@ void process_pool_get_stats(struct process_pool *pool, struct process_pool_stats
     ret_stats->queue_max = pool->config.queue_max;
     ret_stats->held_bytes = pool->held_bytes;
     for (unsigned group = 0; group < pool->config.group_count; group++)
-        ret_stats->queued += pool->groups[group].queued;
+        ret_stats->queued += pool->queues[group].count;
     for (unsigned i = 0; i < pool->config.workers; i++) {
         const struct worker_entry *worker = &pool->workers[i];
         ret_stats->workers += worker->group == 0 ? 1 : 0;
@@ -70,7 +70,7 @@ void process_pool_get_stats(struct process_pool *pool, struct process_pool_stats
 void process_pool_get_group(struct process_pool *pool, unsigned group, struct process_pool_group *ret_group)
 {
     pthread_mutex_lock(&pool->lock);
-    *ret_group = (struct process_pool_group){ .queued = pool->groups[group].queued };
+    *ret_group = (struct process_pool_group){ .queued = pool->queues[group].count };
     for (unsigned i = 0; i < pool->config.workers; i++) {
         const struct worker_entry *worker = &pool->workers[i];
         if (worker->group != group)
@@ -85,7 +85,7 @@ void process_pool_get_group(struct process_pool *pool, unsigned group, struct pr
 uint64_t process_pool_get_run_ns(struct process_pool *pool, unsigned task)
 {
     pthread_mutex_lock(&pool->lock);
-    uint64_t run_ns = pool->run_ns[task];
+    uint64_t run_ns = pool->tasks[task].run_ns;
     pthread_mutex_unlock(&pool->lock);
     return run_ns;
 }

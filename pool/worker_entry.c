@@ -50,6 +50,8 @@ void worker_entry_free_slot(struct worker_entry *worker, unsigned slot)
         spill_clear(&worker->spill, slot);
     worker->jobs[slot] = NULL;
     worker->in_use[slot] = false;
+    worker->busy_ns -= worker->expected_ns[slot];
+    worker->expected_ns[slot] = 0;
     worker->used--;
 }
 

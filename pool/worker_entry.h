@@ -20,8 +20,10 @@ struct worker_entry {
     struct spill spill;
     struct job *jobs[MAILBOX_SLOTS]; /* of slots in use; NULL for one whose job has ended already */
     bool in_use[MAILBOX_SLOTS];
-    bool is_spilled[MAILBOX_SLOTS]; /* the request is; the slot says so too, but a worker can write there */
-    unsigned used;                  /* slots in use */
+    bool is_spilled[MAILBOX_SLOTS];      /* the request is; the slot says so too, but a worker can write there */
+    uint64_t expected_ns[MAILBOX_SLOTS]; /* what its job was expected to take; 0: unknown */
+    uint64_t busy_ns;                    /* the sum of those */
+    unsigned used;                       /* slots in use */
     uint32_t generation;
     pid_t pid;
     bool is_alive, is_doomed, is_suspect;

@@ -63,6 +63,8 @@ struct task_output {
 enum status task_fail(struct task_output *output, enum status status, const char *format, ...) PRINTF_LIKE(3, 4)
     NONNULL;
 
+enum task_priority { PRIORITY_NORMAL, PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_COUNT };
+
 struct program; /* pool/program.h */
 
 struct task {
@@ -72,6 +74,8 @@ struct task {
     bool takes_payload;            /* false: a binary body is refused with 415 */
     bool is_idempotent;            /* may run again if its worker died */
     uint32_t timeout_ms;           /* of a job that names none; 0: as the service has it */
+    enum task_priority priority;   /* of a job that names none */
+    unsigned concurrency_max;      /* jobs of it that the workers have at once; 0: any number */
     unsigned group;                /* of the workers that run it: 0 those for all built-in ones */
     const struct program *program; /* a user's, in a group of its own; NULL: it is built in */
     /* Appends the result; the caller looks at result->failed. Runs in a worker process, one job at a time. Anything but

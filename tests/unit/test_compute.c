@@ -47,6 +47,7 @@ static void handle__get__query_is_args(void **state)
     assert_int_equal(submitted()->items, 0);
     assert_int_equal(submitted()->loop, 3);
     assert_false(submitted()->is_admitted);
+    assert_int_equal(submitted()->priority, PRIORITY_NORMAL);
     end_well();
 }
 
@@ -472,9 +473,41 @@ static void give_up__waiting__job_cancelled_with_the_reason(void **state)
     expect_problem(ST_CANCELLED, "");
 }
 
+static void priority__each__of_the_job(void **state)
+{
+    (void)state;
+    set_query("n", "3");
+    set_query("priority", "high");
+    endpoint_compute.handle(&exchange);
+    assert_int_equal(submitted()->priority, PRIORITY_HIGH);
+    assert_string_equal(submitted()->args, "{\"n\":\"3\"}"); /* not one of the task's */
+    end_job(0, ST_OK, "5", 0, 0);
+}
+
+static void priority__wrong__names_them(void **state)
+{
+    (void)state;
+    set_query("priority", "urgent");
+    endpoint_compute.handle(&exchange);
+    expect_problem(ST_INVALID_ARGS, "priority must be \"high\", \"normal\" or \"low\"");
+}
+
+static void refused__overloaded__says_how_long(void **state)
+{
+    (void)state;
+    pool.accepts = 0;
+    pool.refusal = ST_OVERLOADED;
+    set_query("n", "3");
+    endpoint_compute.handle(&exchange);
+    expect_problem(ST_OVERLOADED, "it would wait for its turn for 0.0 s or more, beyond its deadline (timeout_ms)");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        fake_test(priority__each__of_the_job),
+        fake_test(priority__wrong__names_them),
+        fake_test(refused__overloaded__says_how_long),
         fake_test(handle__unknown_task__404),
         fake_test(handle__get__query_is_args),
         fake_test(handle__get_or_post_without_anything__no_args),

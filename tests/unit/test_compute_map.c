@@ -176,6 +176,7 @@ static void chunksize__given__obeyed(void **state)
 static void chunksize__not_given__four_per_worker(void **state)
 {
     (void)state;
+    pool.run_ns = 50000;
     map_numbers(100);
     assert_int_equal(pool.jobs[0]->items, 13);
     end_all();
@@ -237,13 +238,13 @@ static void chunksize__cheap_items_by_hearsay__moderate_at_first(void **state)
     expect_numbers(1000);
 }
 
-static void chunksize__long_items__at_most_three_milliseconds(void **state)
+static void chunksize__long_items__at_most_a_millisecond(void **state)
 {
     (void)state;
-    pool.run_ns = 1000 * 1000;
+    pool.run_ns = 300 * 1000;
     map_numbers(1000);
     assert_int_equal(pool.jobs[0]->items, 3);
-    end_chunk_after(0, 3 * 4 * 1000 * 1000);
+    end_chunk_after(0, 3 * 2 * 1000 * 1000);
     assert_int_equal(pool.jobs[4]->items, 1);
     end_all();
     expect_numbers(1000);
@@ -285,6 +286,7 @@ static void chunksize__not_given_and_long_args__fits_a_slot(void **state)
     for (unsigned i = 0; i < 90; i++)
         len += (size_t)snprintf(body + len, sizeof body - len, "%s\"%01000u\"", i ? "," : "[", i);
     snprintf(body + len, sizeof body - len, "]");
+    pool.run_ns = 10000;
     limits.workers = 1; /* 23 items a chunk, were it not for their bytes */
     map(body);
     for (size_t i = 0; i < pool.count; i++) {
@@ -553,7 +555,7 @@ int main(void)
         fake_test(chunksize__cost_unknown__single_items_ahead),
         fake_test(chunksize__cheap_items__at_least_a_tenth_of_a_millisecond),
         fake_test(chunksize__cheap_items_by_hearsay__moderate_at_first),
-        fake_test(chunksize__long_items__at_most_three_milliseconds),
+        fake_test(chunksize__long_items__at_most_a_millisecond),
         fake_test(chunksize__many_small_results__fit_a_slot),
         fake_test(chunksize__given__costs_do_not_matter),
         fake_test(chunksize__not_given_and_long_args__fits_a_slot),

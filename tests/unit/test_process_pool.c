@@ -257,6 +257,66 @@ static void deadline__passed_in_the_mailbox__is_not_started(void **state)
     assert_idle(ctx);
 }
 
+/* ---- turns */
+
+static struct job *submit_urgent(struct ctx *ctx, unsigned index, enum task_priority priority, uint64_t deadline_ns,
+                                 enum status expected)
+{
+    pool_probe_init(&ctx->probes[index], FAKE_NAP, 1000);
+    struct job *job = &ctx->probes[index].job;
+    job->priority = priority;
+    job->deadline_ns = deadline_ns;
+    assert_int_equal(process_pool_submit(ctx->rig.pool, job), expected);
+    return job;
+}
+
+/* What a nap takes is known afterwards: 20 ms. */
+static void learn_naps(struct ctx *ctx)
+{
+    assert_int_equal(submit(ctx, 0, FAKE_NAP, 20000), ST_OK);
+    await(ctx, 0, 1);
+    job_clear(&ctx->probes[0].job);
+}
+
+static void deadline__before_its_turn__refused_at_once(void **state)
+{
+    struct ctx *ctx = *state;
+    start(ctx);
+    learn_naps(ctx);
+    uint64_t soon_ns = clock_now_ns() + 150 * NS_PER_MS, late_ns = clock_now_ns() + 60 * NS_PER_SEC;
+    occupy(ctx, 0);
+    for (unsigned i = 1; i <= 20; i++)
+        submit_urgent(ctx, i, PRIORITY_NORMAL, late_ns, ST_OK);
+    const struct job *refused = submit_urgent(ctx, 21, PRIORITY_NORMAL, soon_ns, ST_OVERLOADED);
+    assert_true(refused->usage.queue_ns >= 300 * NS_PER_MS);
+    assert_int_equal(stats_of(ctx).refused, 1);
+    submit_urgent(ctx, 22, PRIORITY_HIGH, clock_now_ns() + 60 * NS_PER_SEC, ST_OK);
+    submit_urgent(ctx, 23, PRIORITY_NORMAL, late_ns, ST_OK);
+    open_gate(0);
+    await(ctx, 0, 21);
+    await(ctx, 22, 2);
+    assert_int_equal(ctx->probes[21].ends, 0);
+    assert_idle(ctx);
+}
+
+static void priority__high__before_those_that_wait(void **state)
+{
+    struct ctx *ctx = *state;
+    start(ctx);
+    learn_naps(ctx);
+    occupy(ctx, 0);
+    for (unsigned i = 1; i <= 20; i++)
+        submit_urgent(ctx, i, PRIORITY_NORMAL, CLOCK_NEVER, ST_OK);
+    const struct job *high = submit_urgent(ctx, 21, PRIORITY_HIGH, CLOCK_NEVER, ST_OK);
+    open_gate(0);
+    await(ctx, 1, 21);
+    unsigned earlier = 0;
+    for (unsigned i = 1; i <= 20; i++)
+        earlier += ctx->probes[i].job.usage.queue_ns < high->usage.queue_ns;
+    assert_in_range(earlier, 0, 1); /* one may have been given to the worker before it came */
+    assert_idle(ctx);
+}
+
 /* ---- stealing */
 
 static void dispatch__short_jobs_behind_a_long_one__run_where_it_is_idle(void **state)
@@ -418,6 +478,8 @@ int main(void)
         TEST(cancel__done__the_result_counts, one),
         TEST(cancel__ended_already__does_nothing, one),
         TEST(deadline__passed_in_the_mailbox__is_not_started, one),
+        TEST(deadline__before_its_turn__refused_at_once, one),
+        TEST(priority__high__before_those_that_wait, one),
         TEST(dispatch__short_jobs_behind_a_long_one__run_where_it_is_idle, two),
         TEST(dispatch__jobs_behind_a_long_one__run_before_later_ones, two),
         TEST(dispatch__idle_worker__is_preferred, two),
