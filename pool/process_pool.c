@@ -27,7 +27,7 @@ enum {
         20, /* a worker that has not claimed a posted job for so long, or not finished it, is given no more */
     UNRESPONSIVE_MS = 1000, /* and is replaced if it does not answer a ping for so long */
     KILL_RETRY_MS = 100,
-    AHEAD_NS = 1000000, /* of work that a worker may have and still be given more, lest it goes to sleep in between */
+    AHEAD_NS = 2000000, /* of work that a worker may have and still be given more, lest it goes to sleep in between */
     COST_WEIGHT = 8     /* jobs that a task's average cost remembers, about */
 };
 
