@@ -93,6 +93,12 @@ static bool take_json_args(struct compute_call *call)
 
 static bool take_payload(struct compute_call *call)
 {
+    const struct task *task = call_task(call);
+    if (task->payload_max > 0 && call->x->body_len > task->payload_max) {
+        exchange_problem(call->x, ST_BODY_TOO_LARGE, "the limit is %zu bytes (max-payload-bytes of [task.%s])",
+                         task->payload_max, task->name);
+        return false;
+    }
     call->job.has_payload = true;
     call->job.payload = call->x->body;
     call->job.payload_len = call->x->body_len;

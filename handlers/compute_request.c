@@ -203,6 +203,15 @@ static void explain_args(const struct job *job, char *text)
     cJSON_Delete(errors);
 }
 
+static void explain_result_limit(const struct task *task, char *text)
+{
+    if (task->result_max > 0)
+        snprintf(text, EXPLANATION_BYTES, "the limit is %zu bytes (max-result-bytes of [task.%s])", task->result_max,
+                 task->name);
+    else
+        snprintf(text, EXPLANATION_BYTES, "the limit is --max-result-bytes");
+}
+
 void compute_explain(const struct job *job, uint32_t timeout_ms, char ret_text[static EXPLANATION_BYTES])
 {
     if (job->detail[0])
@@ -213,7 +222,10 @@ void compute_explain(const struct job *job, uint32_t timeout_ms, char ret_text[s
     else if (job->status == ST_WORKER_CRASHED)
         explain_crash(job, ret_text);
     else if (job->status == ST_RESULT_TOO_LARGE)
-        snprintf(ret_text, EXPLANATION_BYTES, "the limit is --max-result-bytes");
+        explain_result_limit(task_table[job->task], ret_text);
+    else if (job->status == ST_CPU_LIMIT)
+        snprintf(ret_text, EXPLANATION_BYTES, "the limit is %u ms of CPU time (cpu-ms of [task.%s])",
+                 task_table[job->task]->cpu_max_ms, task_table[job->task]->name);
     else if ((job->status == ST_INVALID_ARGS || job->status == ST_INVALID_JSON) && job->result_len)
         explain_args(job, ret_text);
     else

@@ -127,6 +127,12 @@ static void put_back(struct process_pool *pool, struct job *job)
     job_queue_put_back(queue_of(pool, job), job);
 }
 
+static size_t result_max_of(const struct process_pool *pool, const struct job *job)
+{
+    size_t own = task_table[job->task]->result_max;
+    return own > 0 && own < pool->config.result_max ? own : pool->config.result_max;
+}
+
 /* The worker has a free slot. */
 static void post(struct process_pool *pool, unsigned index, struct job *job)
 {
@@ -135,7 +141,7 @@ static void post(struct process_pool *pool, unsigned index, struct job *job)
     while (worker->in_use[slot])
         slot++;
     job->state = JOB_POSTED;
-    if (!worker_entry_fill_request(worker, slot, job, pool->config.result_max)) {
+    if (!worker_entry_fill_request(worker, slot, job, result_max_of(pool, job))) {
         spill_clear(&worker->spill, slot);
         job_set_detail(job, "no memory for the request body", sizeof "no memory for the request body" - 1);
         end_job(pool, job, ST_NO_MEMORY);
@@ -265,6 +271,13 @@ static bool doom(struct process_pool *pool, unsigned index, unsigned running_slo
 /* SIGKILL comes from outside (an operator, the kernel that is out of memory): that says nothing of the job. */
 static bool is_own_fault(int wait_status) { return !WIFSIGNALED(wait_status) || WTERMSIG(wait_status) != SIGKILL; }
 
+/* Of what it died that had started this job. */
+static enum status cause_of(const struct job *job, int wait_status)
+{
+    bool is_timed = task_table[job->task]->cpu_max_ms > 0 && task_table[job->task]->program == NULL;
+    return is_timed && WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGPROF ? ST_CPU_LIMIT : ST_WORKER_CRASHED;
+}
+
 /* Its worker died while it had this job, which it had claimed. */
 static void settle(struct process_pool *pool, struct worker_entry *worker, unsigned slot, int wait_status)
 {
@@ -272,10 +285,11 @@ static void settle(struct process_pool *pool, struct worker_entry *worker, unsig
     worker->is_spilled[slot] = true; /* it may have died between spilling its result and saying so */
     if (job != NULL) {
         bool is_started = worker_entry_note_attempt(worker, slot, job);
-        if (is_started && job->items == 0 && is_own_fault(wait_status))
+        enum status cause = cause_of(job, wait_status);
+        if (is_started && job->items == 0 && cause == ST_WORKER_CRASHED && is_own_fault(wait_status))
             quarantine_note(&pool->quarantine, job, clock_now_ns());
-        bool may_repeat =
-            !is_started || (task_table[job->task]->is_idempotent && job->attempts < ATTEMPTS_MAX && job->items == 0);
+        bool may_repeat = !is_started || (task_table[job->task]->is_idempotent && job->attempts < ATTEMPTS_MAX &&
+                                          job->items == 0 && cause == ST_WORKER_CRASHED);
         if (may_repeat) {
             pool->stats.requeued++;
             worker_entry_free_slot(worker, slot);
@@ -286,7 +300,7 @@ static void settle(struct process_pool *pool, struct worker_entry *worker, unsig
         worker_entry_keep_progress(worker, slot, job);
         job->signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
         job->exit_status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
-        end_job(pool, job, ST_WORKER_CRASHED);
+        end_job(pool, job, cause);
     }
     worker_entry_free_slot(worker, slot);
     mailbox_release(worker->mailbox, slot);

@@ -43,7 +43,7 @@ static const char *const few[] = {
     "pause", "poll", "ppoll", "ppoll_time64", "restart_syscall", "rseq", "sched_yield", "set_robust_list",
     /* signals, its own */
     "rt_sigaction", "rt_sigpending", "rt_sigprocmask", "rt_sigreturn", "rt_sigsuspend", "rt_sigtimedwait",
-    "rt_sigtimedwait_time64", "sigaltstack", "sigreturn",
+    "rt_sigtimedwait_time64", "setitimer", "sigaltstack", "sigreturn",
     /* descriptors that it has: spill file, eventfds, stderr */
     "_llseek", "close", "fallocate", "fdatasync", "fstat", "fstat64", "fsync", "ftruncate", "ftruncate64", "lseek",
     "pread64", "preadv", "preadv2", "pwrite64", "pwritev", "pwritev2", "read", "readv", "write", "writev",

@@ -18,6 +18,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -72,6 +73,19 @@ static void set_detail(struct slot_result *result, const char *text)
     result->detail[len] = '\0';
 }
 
+/* Of the job, or item of a map, that is about to run: SIGPROF ends the process. A program's is looked at by who
+ * drives it. */
+static void limit_cpu_time(const struct task *task)
+{
+    static bool is_limited;
+    uint32_t ms = task->program == NULL ? task->cpu_max_ms : 0;
+    if (ms == 0 && !is_limited)
+        return;
+    const struct itimerval left = { .it_value = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 } };
+    setitimer(ITIMER_PROF, &left, NULL);
+    is_limited = ms > 0;
+}
+
 /* Parses one set of args and runs the task on it. On failure `out` holds the array of problems (bad args) or nothing.
  */
 static enum status run_one(const struct slot_request *request, const char *args, size_t args_len,
@@ -89,6 +103,7 @@ static enum status run_one(const struct slot_request *request, const char *args,
     out->max = result_max;
     if (status != ST_OK)
         return status;
+    limit_cpu_time(task);
     status = task->run(&input, output);
     if (status == ST_NO_MEMORY && has_memory_limit)
         status = ST_MEMORY_LIMIT;

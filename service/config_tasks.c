@@ -41,6 +41,14 @@ static const struct config_option task_options[] = {
       .help = "jobs, about, after which a persistent program is started anew; 0: never" },
     { FIELD(timeout_ms), NUMBER(CONFIG_KIND_MS, 0, 86400000, "0"),
       .help = "deadline of a job that names none; 0: as compute-timeout-ms" },
+    { FIELD(priority), .kind = CONFIG_KIND_CHOICE, .choices = { "normal", "high", "low" }, .initial = "normal",
+      .help = "of a job that names none" },
+    { FIELD(max_concurrency), NUMBER(CONFIG_KIND_COUNT, 0, 1000000, "0"),
+      .help = "jobs of it that workers have at once; 0: as many as there are workers" },
+    { FIELD(max_payload_bytes), NUMBER(CONFIG_KIND_BYTES, 0, UINT64_C(1) << 32, "0"),
+      .help = "binary body (body_too_large beyond); 0: as max-body-bytes" },
+    { FIELD(max_result_bytes), NUMBER(CONFIG_KIND_BYTES, 0, UINT64_C(1) << 32, "0"),
+      .help = "result of one job (result_too_large beyond); 0: as max-result-bytes" },
     { FIELD(start_timeout_ms), NUMBER(CONFIG_KIND_MS, 1, 600000, "30000"),
       .help = "of persistent: time to print {\"ready\":true}" },
     { FIELD(directory), .kind = CONFIG_KIND_TEXT, .initial = "", .help = "to run in; none: the service's" },
@@ -224,6 +232,17 @@ static struct config_task *add(struct config *config, const char *name, unsigned
     return task;
 }
 
+/* What can be said of a task that comes with the program; all else is what it is. */
+static bool is_of_builtins(const char *key)
+{
+    static const char *const keys[] = { "timeout-ms",        "priority",         "max-concurrency",
+                                        "max-payload-bytes", "max-result-bytes", "cpu-ms" };
+    size_t i = 0;
+    while (i < ARRAY_LEN(keys) && strcmp(keys[i], key) != 0)
+        i++;
+    return i < ARRAY_LEN(keys);
+}
+
 static bool refuse_key(const char *key, char ret_message[CONFIG_MESSAGE_MAX])
 {
     struct nearest_name nearest;
@@ -248,8 +267,11 @@ bool config_tasks_set(struct config *config, const char *name, const char *key, 
 {
     if (!is_task_name(name))
         return fail(ret_message, "a task's name is 1 to 32 of a-z, 0-9 and _: [task.resize]");
-    if (task_find(name) >= 0)
-        return fail(ret_message, "%s is the name of a built-in task", name);
+    if (task_find(name) >= 0 && !is_of_builtins(key))
+        return fail(ret_message,
+                    "%s is a built-in task: timeout-ms, priority, max-concurrency, max-payload-bytes, "
+                    "max-result-bytes and cpu-ms can be set, %s cannot",
+                    name, key);
     struct config_task *task = find(config, name);
     if (!task)
         task = add(config, name, line);
@@ -280,6 +302,8 @@ bool config_tasks_check(const struct config *config, unsigned *ret_line, char re
         const char **argv = NULL;
         int argc = 0;
         *ret_line = task->line;
+        if (task_find(task->name) >= 0)
+            continue;
         if (poptParseArgvString(task->command, &argc, &argv) != 0 || argc == 0)
             return fail(ret_message, "[task.%s] needs a command", task->name);
         free(argv);
@@ -384,6 +408,16 @@ static bool make_program(const struct config_task *task, struct program *ret_pro
     return ret_program->environment != NULL && make_paths(task, ret_program);
 }
 
+static void set_limits(struct task *task, const struct config_task *from)
+{
+    task->timeout_ms = from->timeout_ms;
+    task->priority = (enum task_priority)from->priority;
+    task->concurrency_max = from->max_concurrency;
+    task->payload_max = from->max_payload_bytes;
+    task->result_max = from->max_result_bytes;
+    task->cpu_max_ms = from->cpu_ms;
+}
+
 bool config_tasks_register(const struct config *config)
 {
     static struct task tasks[TASKS_MAX];
@@ -392,6 +426,13 @@ bool config_tasks_register(const struct config *config)
         const struct config_task *from = &config->tasks[i];
         char message[CONFIG_MESSAGE_MAX];
         struct param_block *params;
+        int builtin = task_find(from->name);
+        if (builtin >= 0) {
+            tasks[i] = *task_table[builtin];
+            set_limits(&tasks[i], from);
+            task_replace(&tasks[i]);
+            continue;
+        }
         if (i == TASKS_MAX || !make_program(from, &programs[i]) || !read_params(from->args, &params, message))
             return false;
         tasks[i] = (struct task){ .name = from->name,
@@ -399,10 +440,10 @@ bool config_tasks_register(const struct config *config)
                                   .params = params ? params->params : NULL,
                                   .takes_payload = from->payload != 0,
                                   .is_idempotent = from->idempotent != 0,
-                                  .timeout_ms = from->timeout_ms,
                                   .group = (unsigned)i + 1,
                                   .program = &programs[i],
                                   .run = program_run };
+        set_limits(&tasks[i], from);
         if (!task_register(&tasks[i]))
             return false;
     }
@@ -429,10 +470,13 @@ void config_tasks_print(const struct config *config, FILE *out)
 void config_tasks_print_docs(FILE *out)
 {
     char key[CONFIG_NAME_MAX];
-    fputs("\n## Tasks of your own\n\n"
-          "Each section `[task.NAME]` of the file makes a program a task: `POST /compute/NAME`\n"
-          "([programs.md](programs.md)). Its keys:\n\n| key | default | meaning |\n|---|---|---|\n",
-          out);
+    fputs(
+        "\n## Tasks of your own\n\n"
+        "Each section `[task.NAME]` of the file makes a program a task: `POST /compute/NAME`\n"
+        "([programs.md](programs.md)). With the name of a built-in task it sets that task's `timeout-ms`, `priority`,\n"
+        "`max-concurrency`, `max-payload-bytes`, `max-result-bytes` and `cpu-ms`. Its keys:\n\n| key | default | "
+        "meaning |\n|---|---|---|\n",
+        out);
     for (size_t i = 0; i < ARRAY_LEN(task_options); i++) {
         config_option_key(&task_options[i], key);
         fprintf(out, "| `%s` | %s%s%s | ", key, task_options[i].initial[0] ? "`" : "none", task_options[i].initial,

@@ -1,4 +1,4 @@
-/* config_tasks: the sections [task.NAME] of the configuration file: users' programs. */
+/* config_tasks: the sections [task.NAME] of the configuration file: users' programs, and settings of built-in tasks. */
 #ifndef TWINPOOL_SERVICE_CONFIG_TASKS_H
 #define TWINPOOL_SERVICE_CONFIG_TASKS_H
 
@@ -26,6 +26,9 @@ struct config_task {
     unsigned output;              /* enum program_output */
     unsigned workers, max_jobs;
     uint32_t timeout_ms; /* 0: as --compute-timeout-ms */
+    unsigned priority;   /* enum task_priority */
+    unsigned max_concurrency;
+    size_t max_payload_bytes, max_result_bytes;
     uint32_t start_timeout_ms;
     char directory[CONFIG_TASK_TEXT_MAX];
     char environment[CONFIG_TASK_TEXT_MAX];

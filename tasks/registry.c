@@ -18,6 +18,13 @@ bool task_register(const struct task *task)
     return true;
 }
 
+void task_replace(const struct task *task)
+{
+    int index = task_find(task->name);
+    if (index >= 0)
+        task_table[index] = task;
+}
+
 int task_find(const char *name)
 {
     for (size_t i = 0; i < task_count; i++)

@@ -74,6 +74,9 @@ struct task {
     bool takes_payload;            /* false: a binary body is refused with 415 */
     bool is_idempotent;            /* may run again if its worker died */
     uint32_t timeout_ms;           /* of a job that names none; 0: as the service has it */
+    size_t payload_max;            /* bytes; 0: as the service has it */
+    size_t result_max;             /* likewise */
+    uint32_t cpu_max_ms;           /* CPU time of one job, of a task that is no program; 0: any */
     enum task_priority priority;   /* of a job that names none */
     unsigned concurrency_max;      /* jobs of it that the workers have at once; 0: any number */
     unsigned group;                /* of the workers that run it: 0 those for all built-in ones */
@@ -92,6 +95,9 @@ extern size_t task_count;
 
 /* Adds a task, which stays put; in the supervisor, before anything is forked. False: there are TASKS_MAX. */
 bool task_register(const struct task *task) NONNULL MUST_CHECK;
+
+/* Puts one with the same name in the place of a task; likewise. */
+void task_replace(const struct task *task) NONNULL;
 
 /* Index into task_table, or -1. */
 int task_find(const char *name) NONNULL;
