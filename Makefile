@@ -15,7 +15,7 @@ export BUILD PREFIX DESTDIR WERROR V
 
 need = $(if $(filter no,$(SETUP)),,@scripts/ensure-packages $(1))
 build_in = +@$(MAKE) --no-print-directory -j$(JOBS) -f scripts/build.mk BUILD=$(1) $(2)
-C_FILES = $(wildcard base/*.[ch] tasks/*.[ch] pool/*.[ch] handlers/*.[ch] service/*.[ch] tests/*/*.[ch] bench/*.[ch])
+C_FILES = $(wildcard base/*.[ch] tasks/*.[ch] pool/*.[ch] handlers/*.[ch] service/*.[ch] tests/*/*.[ch] bench/*.[ch] include/*/*.h examples/*/*.c)
 
 all: ## build the program: build/twinpool (the default)
 	$(call need,build)
@@ -79,6 +79,10 @@ format-check: ## fail if `make format` would change something
 
 install: all ## install under PREFIX (/usr/local), below DESTDIR
 	install -D -m 0755 $(BUILD)/twinpool $(DESTDIR)$(PREFIX)/bin/twinpool
+	install -D -m 0644 include/twinpool/task.h $(DESTDIR)$(PREFIX)/include/twinpool/task.h
+	@mkdir -p $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|'"$$($(BUILD)/twinpool --version | cut -d' ' -f2)"'|' scripts/twinpool-task.pc.in \
+	    >$(DESTDIR)$(PREFIX)/lib/pkgconfig/twinpool-task.pc
 	install -D -m 0644 docs/twinpool.ini $(DESTDIR)$(PREFIX)/share/doc/twinpool/twinpool.ini
 	install -D -m 0644 docs/configuration.md $(DESTDIR)$(PREFIX)/share/doc/twinpool/configuration.md
 

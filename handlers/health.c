@@ -30,7 +30,7 @@ static void write_program_tasks(const struct exchange *x, struct buf *body)
     const char *before = ",\"tasks\":{";
     for (size_t i = 0; i < task_count; i++) {
         struct process_pool_group group;
-        if (!task_table[i]->program)
+        if (task_table[i]->group == 0)
             continue;
         process_pool_get_group(x->app->process_pool, task_table[i]->group, &group);
         buf_str(body, before);

@@ -22,7 +22,6 @@
 #include "base/json_write.h"
 #include "handlers/limits.h"
 #include "pool/process_pool.h"
-#include "pool/program.h"
 
 enum {
     CHUNK_MAX_BYTES = MAILBOX_INLINE_BYTES / 4 * 3, /* of args, unless the caller says: they fit a mailbox slot */
@@ -218,11 +217,11 @@ static void look_at_quorum(struct map_call *call)
 
 /* ---- lanes */
 
-/* A user's program has workers of its own. */
+/* A user's task has workers of its own. */
 static unsigned workers_of(const struct app *app, const struct map_options *options)
 {
     const struct task *task = task_table[options->request.task];
-    return task->program ? task->program->workers : app->limits->workers;
+    return task->group > 0 ? task->workers : app->limits->workers;
 }
 
 static size_t chunk_items(const struct map_call *call)

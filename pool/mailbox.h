@@ -67,6 +67,9 @@ struct slot_result {
 
 struct slot {
     _Alignas(64) struct slot_request request;
+    /* Front end: 0 while it fills the request, 1 when nobody wants the result any more. It posts no other job in the
+     * slot before this one has ended, so a 1 never meets a later job. */
+    _Atomic uint32_t is_cancelled;
     _Alignas(64) struct slot_result result;
     _Alignas(64) char request_bytes[MAILBOX_INLINE_BYTES];
     _Alignas(64) char result_bytes[MAILBOX_INLINE_BYTES];

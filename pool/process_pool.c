@@ -9,8 +9,9 @@
  * behind another is recalled for a worker that has run dry. And a worker whose job turns out to be long keeps none
  * behind it: else they would wait for its end while other workers serve those who came later.
  *
- * A worker is doomed when its running job must end. Its other jobs are recalled first: what cannot be recalled has been
- * claimed, and since a worker runs one job at a time, the doomed job is then over and there is nothing to kill. */
+ * A worker is doomed when its running job must end (after a moment to end by itself, if its task asks). Its other jobs
+ * are recalled first: what cannot be recalled has been claimed, and since a worker runs one job at a time, the doomed
+ * job is then over and there is nothing to kill. */
 #include "pool/process_pool.h"
 
 #include <signal.h>
@@ -84,6 +85,8 @@ static void collect_slot(struct process_pool *pool, struct worker_entry *worker,
         if (status == ST_OK)
             note_cost(&pool->tasks[job->task].run_ns, job);
         end_job(pool, job, status);
+    } else {
+        worker->kill_ns = 0; /* it was cancelled, and ended by itself */
     }
     worker->jobs_done++;
     worker->is_long = false;
@@ -91,13 +94,17 @@ static void collect_slot(struct process_pool *pool, struct worker_entry *worker,
     mailbox_release(worker->mailbox, slot);
 }
 
+static void look_again_at(struct process_pool *pool, uint64_t at_ns)
+{
+    if (at_ns < pool->next_tick_ns)
+        pool->next_tick_ns = at_ns;
+}
+
 /* The worker has jobs and runs none: it must claim one soon. */
 static void expect_claim(struct process_pool *pool, struct worker_entry *worker)
 {
     worker->posted_ns = clock_now_ns();
-    uint64_t check_ns = worker->posted_ns + UNCLAIMED_MS * NS_PER_MS;
-    if (check_ns < pool->next_tick_ns)
-        pool->next_tick_ns = check_ns;
+    look_again_at(pool, worker->posted_ns + UNCLAIMED_MS * NS_PER_MS);
 }
 
 static void collect_done(struct process_pool *pool, struct worker_entry *worker)
@@ -251,20 +258,34 @@ static void kill_doomed(struct process_pool *pool, unsigned index)
                              pool->workers[index].doom_reason);
 }
 
-/* The worker must be killed; false: it has finished that job meanwhile. */
-static bool doom(struct process_pool *pool, unsigned index, unsigned running_slot, const char *reason)
+static uint64_t doom(struct process_pool *pool, unsigned index, const char *reason)
 {
     struct worker_entry *worker = &pool->workers[index];
-    recall_all(pool, worker);
-    if (mailbox_peek(worker->mailbox, running_slot).state == SLOT_DONE)
-        return false;
     worker->is_doomed = true;
     worker->doom_reason = reason;
+    worker->kill_ns = 0;
     pool->stats.kills++;
-    uint64_t retry_ns = clock_now_ns() + KILL_RETRY_MS * NS_PER_MS;
-    if (retry_ns < pool->next_tick_ns)
-        pool->next_tick_ns = retry_ns;
     kill_doomed(pool, index);
+    return clock_now_ns() + KILL_RETRY_MS * NS_PER_MS;
+}
+
+/* The job in that slot must end, and the worker with it unless the task asks whether it is cancelled. False: it has
+ * ended meanwhile. */
+static bool end_running(struct process_pool *pool, unsigned index, unsigned slot, const char *reason)
+{
+    struct worker_entry *worker = &pool->workers[index];
+    const struct job *job = worker->jobs[slot];
+    recall_all(pool, worker);
+    if (mailbox_peek(worker->mailbox, slot).state == SLOT_DONE)
+        return false;
+    if (job == NULL || !task_table[job->task]->polls_cancel || pool->config.cancel_grace_ns == 0) {
+        look_again_at(pool, doom(pool, index, reason));
+        return true;
+    }
+    atomic_store_explicit(&worker->mailbox->slots[slot].is_cancelled, 1, memory_order_relaxed);
+    worker->doom_reason = reason;
+    worker->kill_ns = clock_now_ns() + pool->config.cancel_grace_ns;
+    look_again_at(pool, worker->kill_ns);
     return true;
 }
 
@@ -443,7 +464,7 @@ void process_pool_cancel(struct process_pool *pool, struct job *job, enum status
         if (mailbox_recall(worker->mailbox, slot, job->sequence)) {
             worker_entry_free_slot(worker, slot);
             end_job(pool, job, why);
-        } else if (doom(pool, job->worker, slot, status_code(why))) {
+        } else if (end_running(pool, job->worker, slot, status_code(why))) {
             (void)worker_entry_note_attempt(worker, slot, job);
             worker_entry_keep_progress(worker, slot, job);
             worker->jobs[slot] = NULL; /* the slot stays in use until the worker was reaped */
@@ -493,6 +514,7 @@ void process_pool_worker_started(struct process_pool *pool, unsigned index, uint
     struct worker_entry *worker = &pool->workers[index];
     worker->is_alive = true;
     worker->is_doomed = worker->is_suspect = worker->is_long = false;
+    worker->kill_ns = 0;
     worker->generation = generation;
     worker->pid = pid;
     worker->posted_ns = clock_now_ns();
@@ -501,7 +523,7 @@ void process_pool_worker_started(struct process_pool *pool, unsigned index, uint
         if (!worker->in_use[slot] || worker->jobs[slot] != NULL)
             continue;
         if (word.state == SLOT_RUNNING && word.generation == (generation & 0xffffff)) {
-            (void)doom(pool, index, slot, "orphaned");
+            (void)end_running(pool, index, slot, "orphaned");
         } else if (!worker_entry_is_of_successor(
                        word, generation)) { /* DONE, or its worker's death was news to the dead front end only */
             worker_entry_free_slot(worker, slot);
@@ -518,7 +540,7 @@ void process_pool_worker_died(struct process_pool *pool, unsigned index, uint32_
     struct worker_entry *worker = &pool->workers[index];
     if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == WORKER_EXIT_RECYCLED)
         pool->stats.recycled++;
-    else if (!worker->is_doomed)
+    else if (!worker->is_doomed && worker->kill_ns == 0)
         pool->stats.crashes++;
     worker->is_alive = false;
     worker->pid = 0;
@@ -550,11 +572,7 @@ static uint64_t look_after_suspect(struct process_pool *pool, unsigned index, ui
     }
     if (now_ns - worker->suspect_ns < UNRESPONSIVE_MS * NS_PER_MS)
         return now_ns + UNCLAIMED_MS * NS_PER_MS;
-    worker->is_doomed = true;
-    worker->doom_reason = "unresponsive";
-    pool->stats.kills++;
-    kill_doomed(pool, index);
-    return now_ns + KILL_RETRY_MS * NS_PER_MS;
+    return doom(pool, index, "unresponsive");
 }
 
 /* One worker's part of the tick: returns when to look again. */
@@ -567,6 +585,8 @@ static uint64_t look_after(struct process_pool *pool, unsigned index, uint64_t n
         kill_doomed(pool, index);
         return now_ns + KILL_RETRY_MS * NS_PER_MS;
     }
+    if (worker->kill_ns > 0)
+        return now_ns < worker->kill_ns ? worker->kill_ns : doom(pool, index, worker->doom_reason);
     if (worker->is_suspect)
         return look_after_suspect(pool, index, now_ns);
     if (worker->used == 0)

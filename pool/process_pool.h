@@ -38,6 +38,7 @@ struct process_pool_config {
     size_t queue_max_bytes;    /* args and payloads of all jobs that have not ended */
     size_t result_max;         /* bytes of one job's result */
     uint64_t quarantine_ns;    /* quarantine.h */
+    uint64_t cancel_grace_ns;  /* for a running job whose task polls_cancel to end by itself; 0: it has none */
     /* Asks the supervisor to SIGKILL that worker, if that generation still lives; perhaps more than once. `reason` is
      * for the log: the code of the job's status, "unresponsive" or "orphaned". Must not block. Called with the pool's
      * lock held. */

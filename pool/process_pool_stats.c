@@ -39,6 +39,8 @@ static enum worker_state state_of(const struct worker_entry *worker)
         return WORKER_DOOMED;
     if (worker->is_suspect)
         return WORKER_UNRESPONSIVE;
+    if (worker->kill_ns > 0)
+        return WORKER_BUSY;
     if (!worker_entry_is_ready(worker))
         return WORKER_STARTING;
     return running_slot(worker) >= 0 ? WORKER_BUSY : WORKER_IDLE;

@@ -29,11 +29,9 @@ enum program_output { PROGRAM_PRINTS_TEXT, PROGRAM_PRINTS_JSON, PROGRAM_PRINTS_B
 struct program {
     enum program_mode mode;
     enum program_output output;
-    char **argv;           /* NULL-terminated */
-    char **environment;    /* likewise: all of it */
-    const char *directory; /* to run in; NULL: the service's */
-    unsigned workers;
-    unsigned jobs_max;         /* of a persistent one's life, about; 0: any */
+    char **argv;               /* NULL-terminated */
+    char **environment;        /* likewise: all of it */
+    const char *directory;     /* to run in; NULL: the service's */
     uint32_t start_timeout_ms; /* until it says that it is ready */
     uint64_t memory_max;       /* bytes that it may have resident; 0: any */
     uint64_t cpu_max_ms;       /* of one job; 0: any */

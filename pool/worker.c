@@ -25,6 +25,7 @@
 #include "base/clock.h"
 #include "base/json_check.h"
 #include "base/json_write.h"
+#include "pool/plugin.h"
 #include "pool/program.h"
 #include "pool/sandbox.h"
 #include "tasks/task.h"
@@ -36,6 +37,13 @@ enum {
 };
 
 static bool has_memory_limit; /* of this process */
+
+static const struct slot *running; /* the job's; NULL: none */
+
+bool worker_is_cancelled(void)
+{
+    return running != NULL && atomic_load_explicit(&running->is_cancelled, memory_order_relaxed) != 0;
+}
 
 /* ---- running a job */
 
@@ -98,8 +106,8 @@ static enum status run_one(const struct slot_request *request, const char *args,
     size_t result_max = out->max;
     if (out->max < PROBLEMS_MAX_BYTES) /* what is wrong with the args is told whatever a result may be */
         out->max = PROBLEMS_MAX_BYTES;
-    enum status status =
-        task_parse_args(task, request->form, args, args_len, request->has_payload, &input, &storage, out);
+    bool may_stand_in = request->has_payload && task->group == 0; /* of a user's task, required is required */
+    enum status status = task_parse_args(task, request->form, args, args_len, may_stand_in, &input, &storage, out);
     out->max = result_max;
     if (status != ST_OK)
         return status;
@@ -249,8 +257,10 @@ void worker_run_slot(struct mailbox *mailbox, const struct spill *spill, unsigne
         status = ST_NO_MEMORY;
     } else {
         atomic_store_explicit(&result->is_started, 1, memory_order_release);
+        running = slot;
         status =
             slot->request.items == 0 ? run_single(slot, index, spill, &view) : run_chunk(slot, index, spill, &view);
+        running = NULL;
         free(view.copy);
     }
     result->status = status;
@@ -373,7 +383,10 @@ void worker_main(const struct worker_config *config)
     if (getppid() != config->supervisor) /* it died before PR_SET_PDEATHSIG took effect */
         _exit(0);
     close_foreign_descriptors(config);
-    if (config->task == NULL)
+    bool has_program = config->task != NULL && config->task->program != NULL;
+    if (config->task != NULL && config->task->plugin != NULL && !plugin_warm_up(config->task->plugin))
+        _exit(EXIT_PROGRAM);
+    if (!has_program)
         enter_sandbox(config); /* a program has one of its own, which its section may open */
 
     struct bell_ringer *ringers = calloc(config->loops, sizeof *ringers);
@@ -383,7 +396,7 @@ void worker_main(const struct worker_config *config)
         ringers[i] = (struct bell_ringer){ .bell = config->bells[i], .event_fd = config->event_fds[i] };
 
     struct mailbox *mailbox = config->mailbox;
-    if (config->task && !program_open(config->task))
+    if (has_program && !program_open(config->task))
         _exit(EXIT_PROGRAM);
     atomic_store_explicit(&mailbox->generation, config->generation, memory_order_release);
     atomic_fetch_add_explicit(&mailbox->done_count, 1, memory_order_seq_cst);
@@ -393,7 +406,7 @@ void worker_main(const struct worker_config *config)
         uint32_t ping = atomic_load_explicit(&mailbox->ping, memory_order_acquire);
         atomic_store_explicit(&mailbox->pong, ping, memory_order_release);
         bool is_claimed = mailbox_claim(mailbox, config->generation, &slot);
-        if (config->task && !program_is_sound(config->task))
+        if (has_program && !program_is_sound(config->task))
             _exit(EXIT_PROGRAM); /* what was claimed was not started, and is run again */
         if (!is_claimed) {
             mailbox_sleep(mailbox);
@@ -405,7 +418,7 @@ void worker_main(const struct worker_config *config)
         mailbox_finish(mailbox, slot);
         if (loop < config->loops)
             bell_ring(&ringers[loop]);
-        if (config->task && program_must_end())
+        if (has_program && program_must_end())
             _exit(EXIT_PROGRAM);
         if (is_worn(config, max_rss_kib))
             _exit(WORKER_EXIT_RECYCLED); /* what is READY in the mailbox is the successor's, or another's */

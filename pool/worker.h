@@ -2,6 +2,7 @@
 #ifndef TWINPOOL_POOL_WORKER_H
 #define TWINPOOL_POOL_WORKER_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/attrs.h"
@@ -18,7 +19,7 @@ struct worker_config {
     struct bell *const *bells; /* one per loop */
     const int *event_fds;      /* one per loop */
     int niceness;              /* 0..19, added to the inherited one */
-    const struct task *task;   /* whose program it drives; NULL: it runs the built-in ones */
+    const struct task *task;   /* a user's, which it runs or whose program it drives; NULL: the built-in ones */
     unsigned jobs_max;         /* then it ends, to be replaced: so many, a tenth more or less. 0: any */
     uint64_t memory_max;       /* bytes of address space of one that runs the built-in tasks; 0: any */
     uint64_t growth_max_kib;   /* by which its peak may exceed that after its first job; likewise. 0: any */
@@ -30,6 +31,9 @@ enum { WORKER_EXIT_RECYCLED = 247 };
 /* To be called in a freshly forked, single-threaded child: drops what the worker must not have (signals' dispositions,
  * descriptors, privileges), then runs jobs until it is killed. Never returns. */
 NORETURN void worker_main(const struct worker_config *config) NONNULL;
+
+/* In a job: it has been cancelled, and the process is killed soon. */
+bool worker_is_cancelled(void) MUST_CHECK;
 
 /* Runs one claimed slot and leaves its result in the mailbox, without finishing it (for tests and worker_main). */
 void worker_run_slot(struct mailbox *mailbox, const struct spill *spill, unsigned index) NONNULL;

@@ -87,7 +87,7 @@ bool worker_entry_note_attempt(const struct worker_entry *worker, unsigned slot,
 
 bool worker_entry_is_ready(const struct worker_entry *worker)
 {
-    return worker->is_alive && !worker->is_doomed && !worker->is_suspect &&
+    return worker->is_alive && !worker->is_doomed && !worker->is_suspect && worker->kill_ns == 0 &&
            atomic_load_explicit(&worker->mailbox->generation, memory_order_acquire) == worker->generation;
 }
 
@@ -106,6 +106,7 @@ bool worker_entry_fill_request(struct worker_entry *worker, unsigned slot, const
                                          .loop = job->loop,
                                          .deadline_ns = job->deadline_ns,
                                          .result_max = result_max };
+    atomic_store_explicit(&to->is_cancelled, 0, memory_order_relaxed);
     atomic_store_explicit(&to->result.is_started, 0, memory_order_relaxed);
     atomic_store_explicit(&to->result.progress, 0, memory_order_relaxed);
     atomic_store_explicit(&to->result.failed_items, 0, memory_order_relaxed);

@@ -29,6 +29,7 @@ struct worker_entry {
     bool is_alive, is_doomed, is_suspect;
     bool is_long;            /* its running job takes long: nothing is posted behind it */
     const char *doom_reason; /* static text */
+    uint64_t kill_ns;        /* when its cancelled job must have ended by itself; 0: it has none */
     uint64_t suspect_ns;     /* since when */
     uint64_t posted_ns;      /* since when it has jobs of which it should claim one */
     uint32_t seen_done;
@@ -39,7 +40,7 @@ struct worker_entry {
  * gone; a slot that is RUNNING stays in use without a job. */
 void worker_entry_attach(struct worker_entry *worker) NONNULL;
 
-/* True: alive, started, and neither doomed nor suspect. */
+/* True: alive, started, and neither doomed, suspect nor busy with a cancelled job. */
 bool worker_entry_is_ready(const struct worker_entry *worker) NONNULL;
 /* True: one of its jobs is RUNNING or DONE. */
 bool worker_entry_has_claimed(const struct worker_entry *worker) NONNULL;

@@ -24,13 +24,15 @@ LIBRARY_SOURCES := $(filter-out service/main.c,$(sort $(wildcard $(addsuffix /*.
 SUPPORT_SOURCES := $(sort $(wildcard tests/support/*.c))
 TEST_SOURCES := $(sort $(wildcard $(addsuffix /test_*.c,tests/unit tests/integration tests/faults tests/abuse)))
 LAB_SOURCES := $(filter-out tests/abuse/test_%,$(sort $(wildcard tests/abuse/*.c)))
+PLUGIN_SOURCES := $(sort $(wildcard tests/plugins/*.c))
 BENCH_SOURCES := $(sort $(wildcard bench/*.c))
 
 all: $(BUILD)/twinpool
 unit: $(patsubst %.c,$(BUILD)/%,$(filter tests/unit/%,$(TEST_SOURCES)))
-integration: all $(patsubst %.c,$(BUILD)/%,$(filter tests/integration/%,$(TEST_SOURCES)))
+integration: all plugins $(patsubst %.c,$(BUILD)/%,$(filter tests/integration/%,$(TEST_SOURCES)))
 faults: all $(patsubst %.c,$(BUILD)/%,$(filter tests/faults/%,$(TEST_SOURCES)))
 abuse: all $(patsubst %.c,$(BUILD)/%,$(filter tests/abuse/%,$(TEST_SOURCES)))
+plugins: $(PLUGIN_SOURCES:%.c=$(BUILD)/%.so)
 benches: $(BENCH_SOURCES:%.c=$(BUILD)/%)
 
 # Made on the first use; make then starts over with its values.
@@ -78,6 +80,10 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libsupport.a $(BUILD)/libtwinp
 	@mkdir -p $(@D)
 	$(call show,LD,$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBRARIES) $(TEST_LIBRARIES))
 
+$(BUILD)/tests/plugins/%.so: tests/plugins/%.c include/twinpool/task.h $(BUILD)/commands
+	@mkdir -p $(@D)
+	$(call show,SO,$(COMPILE) -fPIC -shared -o $@ $<)
+
 $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/libsupport.a $(BUILD)/libtwinpool.a
 	@mkdir -p $(@D)
 	$(call show,LD,$(LINK) -o $@ $^ $(LIBRARIES) $(TEST_LIBRARIES))
@@ -88,7 +94,7 @@ $(BUILD)/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/libtwinpool.a
 -include $(shell test -d $(BUILD)/obj && find $(BUILD)/obj -name '*.d')
 
 FORCE:
-.PHONY: all unit integration faults abuse benches FORCE
+.PHONY: all unit integration faults abuse plugins benches FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 .SUFFIXES:

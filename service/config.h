@@ -47,6 +47,7 @@ struct config {
     size_t map_stream_bytes; /* unread, of one stream */
     int worker_nice;         /* 0..19 */
     uint32_t quarantine_ms;
+    uint32_t cancel_grace_ms;
     unsigned worker_max_jobs;
     size_t worker_max_growth_bytes, worker_memory_bytes;
     /* fetch pool */

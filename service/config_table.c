@@ -71,6 +71,8 @@ const struct config_option config_options[] = {
       .help = "items of one map (422 beyond)" },
     { COMPUTE, FIELD(map_stream_bytes), BYTES(KIB, GIB, "1m"),
       .help = "results of a streamed map that its reader may leave unread; beyond it no further items are started" },
+    { COMPUTE, FIELD(cancel_grace_ms), MS(0, 60000, "50"),
+      .help = "time for a job of a plug-in that polls to end by itself once it is cancelled, before its worker is killed; 0: none" },
     { COMPUTE, FIELD(quarantine_ms), MS(0, DAY, "60000"),
       .help = "how long a job is refused of which two workers have died (quarantined); 0: never" },
     { COMPUTE, FIELD(worker_max_jobs), COUNT(0, 1000000000, "0"),

@@ -1,9 +1,4 @@
-/* config_tasks: a table like that of the options, for each section again; and what makes a task of it.
- *
- * The args of a task are declared in words, with commas between the args:
- *
- *     args = width int 1..4096 required, mode enum fit|fill default fit, title string 0..200, fast bool, more json
- */
+/* config_tasks: a table like that of the options, for each section again; and what makes a task of it. */
 #include "service/config_tasks.h"
 
 #include <inttypes.h>
@@ -13,8 +8,10 @@
 #include <string.h>
 
 #include "base/nearest_name.h"
+#include "pool/plugin.h"
 #include "pool/program.h"
 #include "service/config.h"
+#include "service/config_args.h"
 #include "tasks/task.h"
 
 #define FIELD(name) \
@@ -25,6 +22,8 @@
 static const struct config_option task_options[] = {
     { FIELD(command), .kind = CONFIG_KIND_TEXT, .initial = "",
       .help = "the program and its arguments, in quotes where they have blanks; no shell. oneshot: {name} stands for that arg" },
+    { FIELD(plugin), .kind = CONFIG_KIND_TEXT, .initial = "",
+      .help = "instead of a command: a shared object made with twinpool/task.h" },
     { FIELD(mode), .kind = CONFIG_KIND_CHOICE, .choices = { "persistent", "oneshot" }, .initial = "persistent",
       .help = "persistent: answers a line of JSON with a line of JSON, for ever; oneshot: is run for each job, from standard input to standard output" },
     { FIELD(description), .kind = CONFIG_KIND_TEXT, .initial = "", .help = "for GET /tasks" },
@@ -68,143 +67,6 @@ static const struct config_option task_options[] = {
 /* clang-format on */
 _Static_assert(ARRAY_LEN(task_options) <= CONFIG_TASK_OPTIONS_MAX, "raise CONFIG_TASK_OPTIONS_MAX");
 
-static bool fail(char ret_message[CONFIG_MESSAGE_MAX], const char *format, ...) PRINTF_LIKE(2, 3);
-
-static bool fail(char ret_message[CONFIG_MESSAGE_MAX], const char *format, ...)
-{
-    va_list values;
-    va_start(values, format);
-    vsnprintf(ret_message, CONFIG_MESSAGE_MAX, format, values);
-    va_end(values);
-    return false;
-}
-
-/* ---- args */
-
-/* The next word of an arg's declaration; NULL: there is none. */
-static char *next_word(char **rest) { return strtok_r(NULL, " \t", rest); }
-
-static bool read_range(const char *word, struct param *param)
-{
-    char *end;
-    long long low = strtoll(word, &end, 10);
-    if (end == word || strncmp(end, "..", 2) != 0)
-        return false;
-    const char *second = end + 2;
-    long long high = strtoll(second, &end, 10);
-    param->minimum = low;
-    param->maximum = high;
-    return end != second && *end == '\0' && low <= high;
-}
-
-/* One block: the params and what they point to. */
-struct param_block {
-    struct param params[TASK_PARAMS_MAX + 1]; /* first */
-    const char *choices[CONFIG_TASK_TEXT_MAX];
-    size_t choice_count;
-    char text[CONFIG_TASK_TEXT_MAX];
-};
-
-/* A|B|C */
-static bool read_choices(char *word, struct param_block *block, struct param *param)
-{
-    char *rest = NULL;
-    param->choices = &block->choices[block->choice_count];
-    for (char *choice = strtok_r(word, "|", &rest); choice; choice = strtok_r(NULL, "|", &rest))
-        block->choices[block->choice_count++] = choice;
-    block->choice_count++; /* the NULL */
-    return param->choices[0] != NULL;
-}
-
-static bool read_kind(char *word, char **rest, struct param_block *block, struct param *param,
-                      char ret_message[CONFIG_MESSAGE_MAX])
-{
-    static const char *const kinds[] = { [PARAM_INT] = "int",
-                                         [PARAM_STRING] = "string",
-                                         [PARAM_ENUM] = "enum",
-                                         [PARAM_BOOL] = "bool",
-                                         [PARAM_JSON] = "json" };
-    size_t kind = 0;
-    while (kind < ARRAY_LEN(kinds) && strcmp(kinds[kind], word) != 0)
-        kind++;
-    if (kind == ARRAY_LEN(kinds))
-        return fail(ret_message, "args: %s: \"%s\" is not int, string, enum, bool or json", param->name, word);
-    param->kind = (enum param_kind)kind;
-    param->maximum = 1 << 20;
-    if (kind == PARAM_BOOL || kind == PARAM_JSON)
-        return true;
-    char *limits = next_word(rest);
-    if (!limits)
-        return fail(ret_message, "args: %s: %s wants %s behind it", param->name, word,
-                    kind == PARAM_ENUM ? "its choices, as in fit|fill," : "a range, as in 1..100,");
-    if (kind == PARAM_ENUM ? read_choices(limits, block, param) : read_range(limits, param))
-        return true;
-    return fail(ret_message, "args: %s: \"%s\" is not a range such as 1..100", param->name, limits);
-}
-
-static bool is_acceptable_default(const struct param *param)
-{
-    const char *text = param->default_text;
-    if (param->kind == PARAM_BOOL)
-        return strcmp(text, "true") == 0 || strcmp(text, "false") == 0;
-    if (param->kind == PARAM_ENUM) {
-        size_t i = 0;
-        while (param->choices[i] && strcmp(param->choices[i], text) != 0)
-            i++;
-        return param->choices[i] != NULL;
-    }
-    if (param->kind != PARAM_INT)
-        return true;
-    char *end;
-    long long number = strtoll(text, &end, 10);
-    return end != text && *end == '\0' && number >= param->minimum && number <= param->maximum;
-}
-
-/* `text` is the block's. */
-static bool read_param(char *text, struct param_block *block, struct param *param, char ret_message[CONFIG_MESSAGE_MAX])
-{
-    char *rest = NULL, *name = strtok_r(text, " \t", &rest), *kind = name ? next_word(&rest) : NULL;
-    if (!kind)
-        return fail(ret_message, "args: each is a name and int, string, enum, bool or json");
-    *param = (struct param){ .name = name, .description = "" };
-    if (!read_kind(kind, &rest, block, param, ret_message))
-        return false;
-    for (char *word; (word = next_word(&rest)) != NULL;) {
-        if (strcmp(word, "required") == 0)
-            param->required = true;
-        else if (strcmp(word, "default") == 0 && (param->default_text = next_word(&rest)) != NULL) {
-            if (!is_acceptable_default(param))
-                return fail(ret_message, "args: %s: its default is not one of its values", param->name);
-        } else
-            return fail(ret_message, "args: %s: \"%s\" is neither required nor default VALUE", param->name, word);
-    }
-    return true;
-}
-
-/* *ret_block NULL: any object; else to be freed. */
-static bool read_params(const char *text, struct param_block **ret_block, char ret_message[CONFIG_MESSAGE_MAX])
-{
-    struct param_block *block = calloc(1, sizeof *block);
-    char *rest = NULL;
-    size_t count = 0;
-    bool is_good = block != NULL;
-    *ret_block = NULL;
-    if (!block)
-        return fail(ret_message, "no memory");
-    snprintf(block->text, sizeof block->text, "%s", text);
-    for (char *part = strtok_r(block->text, ",", &rest); part && is_good; part = strtok_r(NULL, ",", &rest)) {
-        if (count == TASK_PARAMS_MAX)
-            is_good = fail(ret_message, "args: there are more than %d", TASK_PARAMS_MAX);
-        else
-            is_good = read_param(part, block, &block->params[count++], ret_message);
-    }
-    if (is_good && count > 0)
-        *ret_block = block;
-    else
-        free(block);
-    return is_good;
-}
-
 /* ---- reading */
 
 static struct config_task *find(const struct config *config, const char *name)
@@ -232,15 +94,27 @@ static struct config_task *add(struct config *config, const char *name, unsigned
     return task;
 }
 
+static bool is_among(const char *key, const char *const *keys)
+{
+    while (*keys && strcmp(*keys, key) != 0)
+        keys++;
+    return *keys != NULL;
+}
+
 /* What can be said of a task that comes with the program; all else is what it is. */
 static bool is_of_builtins(const char *key)
 {
-    static const char *const keys[] = { "timeout-ms",        "priority",         "max-concurrency",
-                                        "max-payload-bytes", "max-result-bytes", "cpu-ms" };
-    size_t i = 0;
-    while (i < ARRAY_LEN(keys) && strcmp(keys[i], key) != 0)
-        i++;
-    return i < ARRAY_LEN(keys);
+    static const char *const keys[] = {
+        "timeout-ms", "priority", "max-concurrency", "max-payload-bytes", "max-result-bytes", "cpu-ms", NULL
+    };
+    return is_among(key, keys);
+}
+
+/* A plug-in says the rest itself. */
+static bool is_of_plugins(const char *key)
+{
+    static const char *const keys[] = { "plugin", "description", "workers", "max-jobs", NULL };
+    return is_among(key, keys) || is_of_builtins(key);
 }
 
 static bool refuse_key(const char *key, char ret_message[CONFIG_MESSAGE_MAX])
@@ -252,8 +126,8 @@ static bool refuse_key(const char *key, char ret_message[CONFIG_MESSAGE_MAX])
         config_option_key(&task_options[i], candidate);
         nearest_name_offer(&nearest, candidate);
     }
-    return fail(ret_message, "a task has no %s%s%s%s", key, nearest.name[0] ? "; did you mean " : "", nearest.name,
-                nearest.name[0] ? "?" : "");
+    return config_fail(ret_message, "a task has no %s%s%s%s", key, nearest.name[0] ? "; did you mean " : "",
+                       nearest.name, nearest.name[0] ? "?" : "");
 }
 
 static bool is_task_name(const char *name)
@@ -266,17 +140,17 @@ bool config_tasks_set(struct config *config, const char *name, const char *key, 
                       char ret_message[CONFIG_MESSAGE_MAX])
 {
     if (!is_task_name(name))
-        return fail(ret_message, "a task's name is 1 to 32 of a-z, 0-9 and _: [task.resize]");
+        return config_fail(ret_message, "a task's name is 1 to 32 of a-z, 0-9 and _: [task.resize]");
     if (task_find(name) >= 0 && !is_of_builtins(key))
-        return fail(ret_message,
-                    "%s is a built-in task: timeout-ms, priority, max-concurrency, max-payload-bytes, "
-                    "max-result-bytes and cpu-ms can be set, %s cannot",
-                    name, key);
+        return config_fail(ret_message,
+                           "%s is a built-in task: timeout-ms, priority, max-concurrency, max-payload-bytes, "
+                           "max-result-bytes and cpu-ms can be set, %s cannot",
+                           name, key);
     struct config_task *task = find(config, name);
     if (!task)
         task = add(config, name, line);
     if (!task)
-        return fail(ret_message, "no memory");
+        return config_fail(ret_message, "no memory");
     for (size_t i = 0; i < ARRAY_LEN(task_options); i++) {
         char candidate[CONFIG_NAME_MAX], reason[CONFIG_MESSAGE_MAX], joined[CONFIG_TASK_TEXT_MAX];
         const struct config_option *option = &task_options[i];
@@ -287,36 +161,52 @@ bool config_tasks_set(struct config *config, const char *name, const char *key, 
             snprintf(joined, sizeof joined, "%.500s %.500s", (const char *)task + option->offset, value);
             value = joined;
         } else if (task->given[i])
-            return fail(ret_message, "%s was set before", key);
+            return config_fail(ret_message, "%s was set before", key);
         task->given[i] = true;
-        return config_value_set(option, value, task, reason) || fail(ret_message, "%s: %s", key, reason);
+        return config_value_set(option, value, task, reason) || config_fail(ret_message, "%s: %s", key, reason);
     }
     return refuse_key(key, ret_message);
+}
+
+static bool check_plugin(const struct config_task *task, char ret_message[CONFIG_MESSAGE_MAX])
+{
+    char key[CONFIG_NAME_MAX];
+    for (size_t i = 0; i < ARRAY_LEN(task_options); i++) {
+        config_option_key(&task_options[i], key);
+        if (task->given[i] && !is_of_plugins(key))
+            return config_fail(ret_message, "[task.%s] is a plug-in, which goes without %s", task->name, key);
+    }
+    return true;
 }
 
 bool config_tasks_check(const struct config *config, unsigned *ret_line, char ret_message[CONFIG_MESSAGE_MAX])
 {
     for (size_t i = 0; i < config->task_count; i++) {
         const struct config_task *task = &config->tasks[i];
-        struct param_block *params;
+        struct param *params;
         const char **argv = NULL;
         int argc = 0;
         *ret_line = task->line;
         if (task_find(task->name) >= 0)
             continue;
+        if (task->plugin[0]) {
+            if (!check_plugin(task, ret_message))
+                return false;
+            continue;
+        }
         if (poptParseArgvString(task->command, &argc, &argv) != 0 || argc == 0)
-            return fail(ret_message, "[task.%s] needs a command", task->name);
+            return config_fail(ret_message, "[task.%s] needs a command or a plugin", task->name);
         free(argv);
         if (task->environment[0] && poptParseArgvString(task->environment, &argc, &argv) != 0)
-            return fail(ret_message, "[task.%s] environment cannot be read", task->name);
+            return config_fail(ret_message, "[task.%s] environment cannot be read", task->name);
         free(task->environment[0] ? argv : NULL);
         if (poptParseArgvString(task->read[0] ? task->read : "x", &argc, &argv) != 0)
-            return fail(ret_message, "[task.%s] read cannot be read", task->name);
+            return config_fail(ret_message, "[task.%s] read cannot be read", task->name);
         free(argv);
         if (poptParseArgvString(task->write[0] ? task->write : "x", &argc, &argv) != 0)
-            return fail(ret_message, "[task.%s] write cannot be read", task->name);
+            return config_fail(ret_message, "[task.%s] write cannot be read", task->name);
         free(argv);
-        if (!read_params(task->args, &params, ret_message))
+        if (!config_args_read(task->args, &params, ret_message))
             return false;
         free(params);
     }
@@ -397,8 +287,6 @@ static bool make_program(const struct config_task *task, struct program *ret_pro
         .argv = (char **)(uintptr_t)argv,
         .environment = make_environment(task),
         .directory = task->directory[0] ? task->directory : NULL,
-        .workers = task->workers,
-        .jobs_max = task->max_jobs,
         .start_timeout_ms = task->start_timeout_ms,
         .memory_max = task->memory_bytes,
         .cpu_max_ms = task->cpu_ms,
@@ -418,34 +306,70 @@ static void set_limits(struct task *task, const struct config_task *from)
     task->cpu_max_ms = from->cpu_ms;
 }
 
-bool config_tasks_register(const struct config *config)
+/* Of a plug-in, which is loaded. */
+static bool make_plugin_task(const struct config_task *from, struct task *task, char ret_message[CONFIG_MESSAGE_MAX])
+{
+    const struct twinpool_task *plugin;
+    char reason[CONFIG_MESSAGE_MAX];
+    struct param *params;
+    if (!plugin_load(from->plugin, &plugin, reason, sizeof reason))
+        return config_fail(ret_message, "[task.%s] plugin %.400s", from->name, reason);
+    if (!config_args_read(plugin->args ? plugin->args : "", &params, reason))
+        return config_fail(ret_message, "[task.%s] plugin %.150s: %.250s", from->name, from->plugin, reason);
+    task->params = params;
+    task->plugin = plugin;
+    task->run = plugin_run;
+    task->takes_payload = (plugin->flags & TWINPOOL_TAKES_PAYLOAD) != 0;
+    task->is_idempotent = (plugin->flags & TWINPOOL_IDEMPOTENT) != 0;
+    task->polls_cancel = (plugin->flags & TWINPOOL_POLLS_CANCEL) != 0;
+    if (!from->description[0] && plugin->description)
+        task->description = plugin->description;
+    return true;
+}
+
+static bool make_program_task(const struct config_task *from, struct program *program, struct task *task,
+                              char ret_message[CONFIG_MESSAGE_MAX])
+{
+    struct param *params;
+    if (!make_program(from, program))
+        return config_fail(ret_message, "no memory");
+    if (!config_args_read(from->args, &params, ret_message))
+        return false;
+    task->params = params;
+    task->program = program;
+    task->run = program_run;
+    task->takes_payload = from->payload != 0;
+    task->is_idempotent = from->idempotent != 0;
+    return true;
+}
+
+bool config_tasks_register(const struct config *config, char ret_message[CONFIG_MESSAGE_MAX])
 {
     static struct task tasks[TASKS_MAX];
     static struct program programs[TASKS_MAX];
     for (size_t i = 0; i < config->task_count; i++) {
         const struct config_task *from = &config->tasks[i];
-        char message[CONFIG_MESSAGE_MAX];
-        struct param_block *params;
+        if (i == TASKS_MAX)
+            return config_fail(ret_message, "there are more tasks than %d", TASKS_MAX);
+        struct task *task = &tasks[i];
         int builtin = task_find(from->name);
         if (builtin >= 0) {
-            tasks[i] = *task_table[builtin];
-            set_limits(&tasks[i], from);
-            task_replace(&tasks[i]);
+            *task = *task_table[builtin];
+            set_limits(task, from);
+            task_replace(task);
             continue;
         }
-        if (i == TASKS_MAX || !make_program(from, &programs[i]) || !read_params(from->args, &params, message))
+        *task = (struct task){ .name = from->name,
+                               .description = from->description,
+                               .group = (unsigned)i + 1,
+                               .workers = from->workers,
+                               .jobs_max = from->max_jobs };
+        set_limits(task, from);
+        if (!(from->plugin[0] ? make_plugin_task(from, task, ret_message)
+                              : make_program_task(from, &programs[i], task, ret_message)))
             return false;
-        tasks[i] = (struct task){ .name = from->name,
-                                  .description = from->description,
-                                  .params = params ? params->params : NULL,
-                                  .takes_payload = from->payload != 0,
-                                  .is_idempotent = from->idempotent != 0,
-                                  .group = (unsigned)i + 1,
-                                  .program = &programs[i],
-                                  .run = program_run };
-        set_limits(&tasks[i], from);
-        if (!task_register(&tasks[i]))
-            return false;
+        if (!task_register(task))
+            return config_fail(ret_message, "there are more tasks than %d", TASKS_MAX);
     }
     return true;
 }

@@ -1,4 +1,5 @@
-/* config_tasks: the sections [task.NAME] of the configuration file: users' programs, and settings of built-in tasks. */
+/* config_tasks: the sections [task.NAME] of the configuration file: users' programs and plug-ins, and settings of
+ * built-in tasks. */
 #ifndef TWINPOOL_SERVICE_CONFIG_TASKS_H
 #define TWINPOOL_SERVICE_CONFIG_TASKS_H
 
@@ -11,7 +12,7 @@
 #include "service/config_table.h"
 #include "service/config_value.h"
 
-enum { CONFIG_TASK_NAME_MAX = 33, CONFIG_TASK_TEXT_MAX = 1024, CONFIG_TASK_OPTIONS_MAX = 24 };
+enum { CONFIG_TASK_NAME_MAX = 33, CONFIG_TASK_TEXT_MAX = 1024, CONFIG_TASK_OPTIONS_MAX = 32 };
 
 /* As it was given; config_tasks_register() makes a task of it. */
 struct config_task {
@@ -19,6 +20,7 @@ struct config_task {
     unsigned line; /* of its section's first key */
     bool given[CONFIG_TASK_OPTIONS_MAX];
     char command[CONFIG_TASK_TEXT_MAX];
+    char plugin[CONFIG_TASK_TEXT_MAX];
     char description[CONFIG_TASK_TEXT_MAX];
     unsigned mode; /* enum program_mode */
     char args[CONFIG_TASK_TEXT_MAX];
@@ -48,8 +50,8 @@ bool config_tasks_set(struct config *config, const char *name, const char *key, 
  */
 bool config_tasks_check(const struct config *config, unsigned *ret_line, char ret_message[CONFIG_MESSAGE_MAX])
     NONNULL MUST_CHECK;
-/* Adds them to the tasks. False: no memory. */
-bool config_tasks_register(const struct config *config) NONNULL MUST_CHECK;
+/* Adds them to the tasks, which loads plug-ins. False: ret_message says why not. */
+bool config_tasks_register(const struct config *config, char ret_message[CONFIG_MESSAGE_MAX]) NONNULL MUST_CHECK;
 
 void config_tasks_print(const struct config *config, FILE *out) NONNULL; /* as sections of the file */
 void config_tasks_print_docs(FILE *out) NONNULL;                         /* the table of keys */

@@ -5,10 +5,21 @@
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "service/listen_address.h"
+
+bool config_fail(char ret_message[CONFIG_MESSAGE_MAX], const char *format, ...)
+{
+    va_list values;
+    va_start(values, format);
+    vsnprintf(ret_message, CONFIG_MESSAGE_MAX, format, values);
+    va_end(values);
+    return false;
+}
 
 /* Quotes what a person typed: control bytes shown as '?', long text cut. */
 static void quote(const char *text, char ret_quoted[80])

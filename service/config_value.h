@@ -21,6 +21,9 @@ void config_value_text(const struct config_option *option, const void *fields, c
 /* Of the kinds with a range (COUNT, BYTES, MS) only. */
 uint64_t config_value_number(const struct config_option *option, const void *fields) NONNULL;
 
+/* Writes the message and returns false. */
+bool config_fail(char ret_message[CONFIG_MESSAGE_MAX], const char *format, ...) PRINTF_LIKE(2, 3) NONNULL;
+
 /* "a whole number from 0 to 256": what the option takes, for messages and documents. */
 void config_value_describe(const struct config_option *option, char ret_text[CONFIG_DESCRIPTION_MAX]) NONNULL;
 

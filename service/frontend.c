@@ -177,6 +177,7 @@ static bool create_process_pool(struct frontend *frontend)
         .queue_max_bytes = config->queue_max_bytes,
         .result_max = config->max_result_bytes,
         .quarantine_ns = config->quarantine_ms * NS_PER_MS,
+        .cancel_grace_ns = config->cancel_grace_ms * NS_PER_MS,
         .kill_worker = kill_worker,
         .kill_context = frontend,
     };

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "service/check_task.h"
 #include "service/config.h"
 #include "service/config_tasks.h"
 #include "service/healthcheck.h"
@@ -49,6 +50,12 @@ static int printed_status(void)
 int main(int argc, char **argv)
 {
     occupy_standard_descriptors();
+    if (argc > 1 && strcmp(argv[1], "check-task") == 0) {
+        if (argc == 3)
+            return check_task_run(argv[2]);
+        fputs("twinpool: check-task FILE\n", stderr);
+        return 2;
+    }
     static struct config config; /* tasks point into it for good */
     enum config_action action;
     if (!config_load(argc, argv, environ, &config, &action, stderr))
@@ -73,9 +80,10 @@ int main(int argc, char **argv)
     }
     log_setup(config.log_format, config.log_level);
     raise_descriptor_limit();
-    if (!config_tasks_register(&config)) {
-        fputs("twinpool: no memory for the tasks, or more than can be\n", stderr);
-        return 1;
+    char message[CONFIG_MESSAGE_MAX];
+    if (!config_tasks_register(&config, message)) {
+        fprintf(stderr, "twinpool: %s\n", message);
+        return 2;
     }
     return supervisor_run(&config);
 }

@@ -46,21 +46,20 @@ static bool open_listener(const char *listen_text, struct shared *shared)
     return true;
 }
 
-/* Those for the built-in tasks first, then each program's. */
+/* Those for the built-in tasks first, then each of the others'. */
 static bool assign_workers(struct shared *shared)
 {
     shared->workers = shared->builtin_workers;
     shared->group_count = 1;
     for (size_t i = 0; i < task_count; i++)
-        if (task_table[i]->program)
-            shared->workers += task_table[i]->program->workers;
+        shared->workers += task_table[i]->group > 0 ? task_table[i]->workers : 0;
     shared->groups = calloc(shared->workers, sizeof *shared->groups);
     if (shared->groups == NULL)
         return fail("groups");
     unsigned at = shared->builtin_workers;
     for (size_t i = 0; i < task_count; i++) {
         const struct task *task = task_table[i];
-        for (unsigned n = 0; task->program && n < task->program->workers; n++)
+        for (unsigned n = 0; task->group > 0 && n < task->workers; n++)
             shared->groups[at++] = task->group;
         if (task->group >= shared->group_count)
             shared->group_count = task->group + 1;

@@ -114,9 +114,10 @@ NORETURN static void be_worker(struct supervisor *supervisor, unsigned index)
                                          .event_fds = shared->event_fds,
                                          .niceness = supervisor->config->worker_nice,
                                          .task = task,
-                                         .jobs_max = task ? task->program->jobs_max : config->worker_max_jobs,
+                                         .jobs_max = task ? task->jobs_max : config->worker_max_jobs,
                                          .memory_max = config->worker_memory_bytes,
-                                         .growth_max_kib = task ? 0 : config->worker_max_growth_bytes / 1024 });
+                                         .growth_max_kib =
+                                             task && task->program ? 0 : config->worker_max_growth_bytes / 1024 });
 }
 
 static void start_worker(struct supervisor *supervisor, unsigned index, uint64_t now_ns)

@@ -65,22 +65,27 @@ enum status task_fail(struct task_output *output, enum status status, const char
 
 enum task_priority { PRIORITY_NORMAL, PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_COUNT };
 
-struct program; /* pool/program.h */
+struct program;       /* pool/program.h */
+struct twinpool_task; /* include/twinpool/task.h */
 
 struct task {
     const char *name; /* [a-z0-9_]{1,32} */
     const char *description;
-    const struct param *params;    /* NULL: any JSON object will do */
-    bool takes_payload;            /* false: a binary body is refused with 415 */
-    bool is_idempotent;            /* may run again if its worker died */
-    uint32_t timeout_ms;           /* of a job that names none; 0: as the service has it */
-    size_t payload_max;            /* bytes; 0: as the service has it */
-    size_t result_max;             /* likewise */
-    uint32_t cpu_max_ms;           /* CPU time of one job, of a task that is no program; 0: any */
-    enum task_priority priority;   /* of a job that names none */
-    unsigned concurrency_max;      /* jobs of it that the workers have at once; 0: any number */
-    unsigned group;                /* of the workers that run it: 0 those for all built-in ones */
-    const struct program *program; /* a user's, in a group of its own; NULL: it is built in */
+    const struct param *params;         /* NULL: any JSON object will do */
+    bool takes_payload;                 /* false: a binary body is refused with 415 */
+    bool is_idempotent;                 /* may run again if its worker died */
+    uint32_t timeout_ms;                /* of a job that names none; 0: as the service has it */
+    size_t payload_max;                 /* bytes; 0: as the service has it */
+    size_t result_max;                  /* likewise */
+    uint32_t cpu_max_ms;                /* CPU time of one job, of a task that is no program; 0: any */
+    enum task_priority priority;        /* of a job that names none */
+    unsigned concurrency_max;           /* jobs of it that the workers have at once; 0: any number */
+    unsigned group;                     /* of the workers that run it: 0 those for all built-in ones */
+    unsigned workers;                   /* of a group of its own */
+    unsigned jobs_max;                  /* of such a worker's life, about; 0: any */
+    const struct program *program;      /* a user's, in a group of its own; NULL: it is none */
+    const struct twinpool_task *plugin; /* likewise */
+    bool polls_cancel;                  /* a running job ends by itself soon after it was cancelled */
     /* Appends the result; the caller looks at result->failed. Runs in a worker process, one job at a time. Anything but
      * ST_OK fails the job with that status (ST_INVALID_ARGS, ST_TASK_FAILED, …): see task_fail(). */
     enum status (*run)(const struct task_input *input, struct task_output *output);
