@@ -54,7 +54,7 @@ void config_print_help(FILE *out)
           "\n"
           "Usage:\n"
           "  twinpool [--config FILE] [OPTION VALUE ...]\n"
-          "                                    serve until SIGTERM or SIGINT\n"
+          "                                    serve until SIGTERM or SIGINT; SIGHUP: read it all again\n"
           "  twinpool check-task FILE          load a plug-in, print its args' schema, run its self-test\n"
           "  twinpool healthcheck              exit 0 if the service on the --listen address answers, else 1\n"
           "  twinpool docs                     every option as a Markdown page\n"
@@ -195,18 +195,21 @@ void config_print_docs(FILE *out)
                 print_doc_row(out, &config_options[i]);
         }
     }
-    fputs("\n## Commands\n"
-          "\n"
-          "| command | does |\n"
-          "|---|---|\n"
-          "| `twinpool` | serves until SIGTERM or SIGINT |\n"
-          "| `twinpool check-task FILE` | loads a plug-in, prints the schema of its args and runs its self-test; exit "
-          "status 0: well |\n"
-          "| `twinpool healthcheck` | asks `/healthz` at the `--listen` address (0.0.0.0 and `[::]`: this machine); "
-          "prints nothing and exits with 0 if it answers 200 within 2 s, else with 1 and a line that says why |\n"
-          "| `twinpool docs` | prints this page |\n"
-          "| `twinpool --print-config` | prints the options in effect |\n"
-          "| `twinpool --help`, `--version` | print and exit |\n",
-          out);
+    fputs(
+        "\n## Commands\n"
+        "\n"
+        "| command | does |\n"
+        "|---|---|\n"
+        "| `twinpool` | serves until SIGTERM or SIGINT. SIGHUP reads file, environment and flags again and replaces "
+        "front end and workers "
+        "without losing a request; what is wrong with the new ones is logged (`reload_failed`) and changes nothing |\n"
+        "| `twinpool check-task FILE` | loads a plug-in, prints the schema of its args and runs its self-test; exit "
+        "status 0: well |\n"
+        "| `twinpool healthcheck` | asks `/healthz` at the `--listen` address (0.0.0.0 and `[::]`: this machine); "
+        "prints nothing and exits with 0 if it answers 200 within 2 s, else with 1 and a line that says why |\n"
+        "| `twinpool docs` | prints this page |\n"
+        "| `twinpool --print-config` | prints the options in effect |\n"
+        "| `twinpool --help`, `--version` | print and exit |\n",
+        out);
     config_tasks_print_docs(out);
 }

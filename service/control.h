@@ -15,6 +15,7 @@ enum control_type {
     /* supervisor to front end */
     CONTROL_WORKER_STARTED, /* worker, generation, pid */
     CONTROL_WORKER_DIED,    /* worker, generation, wait_status */
+    CONTROL_HAND_OVER,      /* accept no more, serve whom there is, then exit 0 */
     CONTROL_DRAIN,          /* finish what is in flight, then exit 0 */
     CONTROL_STOP,           /* give up what is in flight, answer every client, exit 0 */
     /* front end to supervisor */

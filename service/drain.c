@@ -20,8 +20,26 @@ void drain_begin(struct server *server, bool at_once)
     enum lifecycle phase = server_lifecycle(server);
     if (at_once && phase < LIFECYCLE_STOPPING)
         enter(server, LIFECYCLE_STOPPING, clock_now_ns());
-    else if (phase == LIFECYCLE_RUNNING)
+    else if (phase < LIFECYCLE_LEAVING)
         enter(server, LIFECYCLE_LEAVING, clock_now_ns());
+}
+
+void drain_hand_over(struct server *server)
+{
+    if (server_lifecycle(server) == LIFECYCLE_RUNNING)
+        enter(server, LIFECYCLE_HANDING_OVER, clock_now_ns());
+}
+
+/* Until nobody is connected any more: a client that keeps its connection and asks for nothing, to the end of the
+ * grace. */
+static void advance_hand_over(struct server *server, uint64_t elapsed_ms, uint64_t now_ns)
+{
+    if (atomic_load_explicit(&server->connections, memory_order_relaxed) > 0)
+        server->quiet_turns = 0;
+    if (server->quiet_turns >= QUIET_TURNS)
+        enter(server, LIFECYCLE_STOPPED, now_ns);
+    else if (elapsed_ms >= server->config->grace_ms)
+        enter(server, LIFECYCLE_DRAINING, now_ns);
 }
 
 void drain_advance(struct server *server, uint64_t now_ns)
@@ -32,7 +50,9 @@ void drain_advance(struct server *server, uint64_t now_ns)
     uint64_t elapsed_ms = now_ns > server->phase_since_ns ? (now_ns - server->phase_since_ns) / NS_PER_MS : 0;
     uint64_t in_flight = atomic_load_explicit(&server->requests_in_flight, memory_order_relaxed);
     server->quiet_turns = in_flight == 0 ? server->quiet_turns + 1 : 0;
-    if (phase == LIFECYCLE_LEAVING) {
+    if (phase == LIFECYCLE_HANDING_OVER) {
+        advance_hand_over(server, elapsed_ms, now_ns);
+    } else if (phase == LIFECYCLE_LEAVING) {
         if (elapsed_ms >= server->config->drain_delay_ms)
             enter(server, LIFECYCLE_DRAINING, now_ns);
     } else if (server->quiet_turns >= QUIET_TURNS) {

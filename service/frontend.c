@@ -68,6 +68,8 @@ static void on_control(struct watch *watch, uint32_t events)
     while ((result = control_receive(frontend->given->control_fd, &message)) == CONTROL_RECEIVED) {
         if (message.type == CONTROL_DRAIN || message.type == CONTROL_STOP)
             drain_begin(&frontend->server, message.type == CONTROL_STOP);
+        else if (message.type == CONTROL_HAND_OVER)
+            drain_hand_over(&frontend->server);
         else if (message.worker >= frontend->given->shared->workers)
             continue;
         else if (message.type == CONTROL_WORKER_STARTED)
@@ -110,16 +112,15 @@ static void budget_descriptors(struct frontend *frontend)
 
 static void get_server_stats(const struct app *app, struct server_stats *ret_stats)
 {
-    static const char *const names[] = { [LIFECYCLE_RUNNING] = "running",
-                                         [LIFECYCLE_LEAVING] = "draining",
-                                         [LIFECYCLE_DRAINING] = "draining",
-                                         [LIFECYCLE_STOPPING] = "stopping",
-                                         [LIFECYCLE_STOPPED] = "stopping" };
+    static const char *const names[] = {
+        [LIFECYCLE_RUNNING] = "running",   [LIFECYCLE_HANDING_OVER] = "handing over", [LIFECYCLE_LEAVING] = "draining",
+        [LIFECYCLE_DRAINING] = "draining", [LIFECYCLE_STOPPING] = "stopping",         [LIFECYCLE_STOPPED] = "stopping"
+    };
     const struct server *server = (const struct server *)(const void *)app;
     enum lifecycle phase = server_lifecycle(server);
     *ret_stats = (struct server_stats){
         .lifecycle = names[phase],
-        .is_draining = phase != LIFECYCLE_RUNNING,
+        .is_draining = phase >= LIFECYCLE_LEAVING,
         .loops = server->loop_count,
         .uptime_ns = clock_now_ns() - app->started_ns,
         .connections = atomic_load_explicit(&server->connections, memory_order_relaxed),

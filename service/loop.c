@@ -218,10 +218,22 @@ static void give_back_heap(struct loop *loop)
         malloc_trim(0);
 }
 
+/* Another front end accepts from now on. */
+static void stop_accepting(struct loop *loop)
+{
+    if (loop->accept_due_ns == CLOCK_NEVER)
+        epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, loop->server->listen_fd, NULL);
+    loop->accept_due_ns = CLOCK_NEVER;
+    loop->must_accept = false;
+    loop->has_stopped_accepting = true;
+}
+
 static void turn(struct loop *loop)
 {
     struct app *app = &loop->server->app;
     wait_for_events(loop);
+    if (server_lifecycle(loop->server) == LIFECYCLE_HANDING_OVER && !loop->has_stopped_accepting)
+        stop_accepting(loop);
     if (loop->now_ns >= loop->accept_due_ns && !watch_listener(loop))
         loop_pause_accepting(loop);
     if (loop->must_accept)

@@ -85,5 +85,6 @@ int main(int argc, char **argv)
         fprintf(stderr, "twinpool: %s\n", message);
         return 2;
     }
-    return supervisor_run(&config);
+    return supervisor_run(&(struct supervisor_start){
+        .config = &config, .argc = argc, .argv = argv, .environment = environ, .listen_fd = -1, .ready_fd = -1 });
 }

@@ -23,7 +23,8 @@ static bool fail(const char *what)
     return false;
 }
 
-static bool open_listener(const char *listen_text, struct shared *shared)
+/* listen_fd -1: there is none yet. */
+static bool open_listener(const char *listen_text, int listen_fd, struct shared *shared)
 {
     struct listen_address address;
     char what[160];
@@ -33,11 +34,14 @@ static bool open_listener(const char *listen_text, struct shared *shared)
         return fail(what);
     }
     int on = 1;
-    int fd = socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool is_open = listen_fd >= 0;
+    int fd = is_open ? listen_fd : socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     struct sockaddr *at = (struct sockaddr *)&address.storage;
     char host[80], port[8];
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 || bind(fd, at, address.len) != 0 ||
-        listen(fd, LISTEN_BACKLOG) != 0 || getsockname(fd, at, &address.len) != 0 ||
+    if (fd < 0 ||
+        (!is_open && (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 || bind(fd, at, address.len) != 0 ||
+                      listen(fd, LISTEN_BACKLOG) != 0)) ||
+        getsockname(fd, at, &address.len) != 0 ||
         getnameinfo(at, address.len, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         return fail(what); /* the program ends: nothing to close */
     snprintf(shared->address, sizeof shared->address, address.storage.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host,
@@ -104,16 +108,27 @@ static bool create_bells(struct shared *shared)
     return true;
 }
 
-bool shared_create(const struct config *config, struct shared *ret_shared)
+bool shared_create(const struct config *config, int listen_fd, struct shared *ret_shared)
 {
     *ret_shared = (struct shared){ .builtin_workers = config->workers > 0 ? config->workers : cpu_count(),
                                    .loops = config->loops };
-    return assign_workers(ret_shared) && open_listener(config->listen, ret_shared) &&
+    return assign_workers(ret_shared) && open_listener(config->listen, listen_fd, ret_shared) &&
            create_mailboxes(config, ret_shared) && create_bells(ret_shared);
 }
 
 void shared_done(struct shared *shared)
 {
+    for (unsigned i = 0; shared->mailboxes && i < shared->workers; i++)
+        if (shared->mailboxes[i])
+            mailbox_unmap(shared->mailboxes[i]);
+    for (unsigned i = 0; shared->spills && i < shared->workers; i++)
+        if (shared->spills[i].fd > 0)
+            close(shared->spills[i].fd);
+    for (unsigned i = 0; shared->event_fds && i < shared->loops; i++)
+        if (shared->event_fds[i] > 0)
+            close(shared->event_fds[i]);
+    if (shared->bells && shared->bells[0])
+        munmap(shared->bells[0], shared->loops * sizeof *shared->bells[0]);
     free(shared->groups);
     free(shared->mailboxes);
     free(shared->spills);

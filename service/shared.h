@@ -23,9 +23,10 @@ struct shared {
 };
 
 /* False: logged, naming what failed. */
-bool shared_create(const struct config *config, struct shared *ret_shared) NONNULL MUST_CHECK;
+/* listen_fd -1: opens config->listen; else it is that. */
+bool shared_create(const struct config *config, int listen_fd, struct shared *ret_shared) NONNULL MUST_CHECK;
 
-/* Frees this process's view of it; the mappings and descriptors go with the process. */
+/* Frees this process's view of it, but for the listening socket. */
 void shared_done(struct shared *shared) NONNULL;
 
 #endif

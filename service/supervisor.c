@@ -23,15 +23,16 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "pool/sandbox.h"
 #include "pool/program.h"
 #include "pool/worker.h"
 #include "service/control.h"
 #include "service/evidence.h"
 #include "service/frontend.h"
+#include "service/generation.h"
+#include "service/sandbox_log.h"
 #include "service/shared.h"
 
-enum { BACKOFF_FIRST_MS = 10, BACKOFF_MAX_MS = 5000, STOP_SLACK_MS = 5000 };
+enum { BACKOFF_FIRST_MS = 10, BACKOFF_MAX_MS = 5000, STOP_SLACK_MS = 5000, READY_MS = 10000, READY_LOOK_MS = 5 };
 
 enum child_state { CHILD_WAITING, CHILD_STARTED, CHILD_ANNOUNCED, CHILD_DEAD };
 
@@ -47,6 +48,7 @@ struct child {
 };
 
 struct supervisor {
+    const struct supervisor_start *start;
     const struct config *config;
     struct shared shared;
     pid_t pid;
@@ -58,6 +60,12 @@ struct supervisor {
     bool was_serving; /* some front end did */
     unsigned stop_signals;
     uint64_t kill_frontend_ns; /* CLOCK_NEVER until a stop was asked for */
+    uint64_t give_up_ns;       /* of a new generation: when its workers must have come up */
+    bool is_handing_over;      /* to the next generation */
+    bool is_retired;           /* it has: no front end, no workers */
+    bool must_reload;          /* SIGHUP came */
+    struct generation current; /* that serves in place of this one; none: this one does */
+    struct generation next;    /* that is to */
     bool is_over;
     int exit_status;
 };
@@ -81,6 +89,10 @@ static void leave_supervisor(struct supervisor *supervisor)
 {
     close(supervisor->epoll_fd);
     close(supervisor->signal_fd);
+    if (supervisor->next.ready_fd >= 0)
+        close(supervisor->next.ready_fd);
+    if (supervisor->start->ready_fd >= 0)
+        close(supervisor->start->ready_fd);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -247,6 +259,32 @@ static void log_death(const char *event, int worker, const struct child *child)
                   LOG_INT(what, number));
 }
 
+/* Everything that was asked to end has? */
+static void look_if_over(struct supervisor *supervisor)
+{
+    bool is_idle = supervisor->frontend.state != CHILD_STARTED && supervisor->current.pid == 0;
+    if (supervisor->is_retired && supervisor->start->ready_fd >= 0)
+        supervisor->is_over = true; /* the generations after this one are not its own */
+    if (supervisor->stop_signals > 0 && is_idle)
+        supervisor->is_over = true;
+}
+
+static void end_workers(struct supervisor *supervisor);
+
+/* The front end has handed over all that it had. */
+static void retire(struct supervisor *supervisor)
+{
+    end_workers(supervisor);
+    supervisor->is_retired = true;
+    supervisor->kill_frontend_ns = CLOCK_NEVER;
+    int listen_fd = supervisor->shared.listen_fd;
+    free(supervisor->workers);
+    supervisor->workers = NULL;
+    shared_done(&supervisor->shared);
+    supervisor->shared.listen_fd = listen_fd;
+    look_if_over(supervisor);
+}
+
 static void frontend_died(struct supervisor *supervisor, int wait_status, uint64_t now_ns)
 {
     struct child *frontend = &supervisor->frontend;
@@ -256,11 +294,17 @@ static void frontend_died(struct supervisor *supervisor, int wait_status, uint64
         close(supervisor->control_fd);
     supervisor->control_fd = -1;
     bool is_clean = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
+    if (supervisor->is_handing_over) {
+        if (!is_clean)
+            log_death("front_end_died", -1, frontend);
+        retire(supervisor);
+        return;
+    }
     if (supervisor->stop_signals > 0 || (!supervisor->was_serving && !is_clean)) {
         if (!is_clean)
             log_death("front_end_died", -1, frontend);
         supervisor->exit_status = is_clean ? 0 : 1;
-        supervisor->is_over = true;
+        supervisor->is_over = true; /* a generation that is on its way ends with this process */
         return;
     }
     log_death("front_end_died", -1, frontend);
@@ -297,6 +341,23 @@ static void worker_ended(struct supervisor *supervisor, unsigned index, int wait
     log_death("worker_died", (int)index, worker);
 }
 
+static void generation_died(struct supervisor *supervisor, pid_t pid, int wait_status)
+{
+    if (pid == supervisor->next.pid) { /* it said why, unless it was killed */
+        generation_forget(&supervisor->next);
+        log_event(LOG_ERROR, "reload_ended", LOG_INT("pid", pid),
+                  LOG_STR("what", "the configuration from before stays in force"));
+        return;
+    }
+    generation_forget(&supervisor->current);
+    supervisor->exit_status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 1;
+    look_if_over(supervisor);
+    if (supervisor->is_over)
+        return;
+    log_event(LOG_ERROR, "generation_died", LOG_INT("pid", pid), LOG_INT("wait_status", wait_status));
+    supervisor->must_reload = true; /* nobody serves any more */
+}
+
 static void reap(struct supervisor *supervisor, uint64_t now_ns)
 {
     siginfo_t ended = { .si_pid = 0 };
@@ -313,16 +374,68 @@ static void reap(struct supervisor *supervisor, uint64_t now_ns)
             worker_ended(supervisor, (unsigned)worker, wait_status, now_ns);
         else if (pid == supervisor->frontend.pid && supervisor->frontend.state == CHILD_STARTED)
             frontend_died(supervisor, wait_status, now_ns);
+        else if (pid == supervisor->next.pid || pid == supervisor->current.pid)
+            generation_died(supervisor, pid, wait_status);
         /* anything else is an orphan that PID 1 inherited: reaped, not ours */
     }
 }
 
 /* ---- events */
 
+/* Said when the next one serves. */
+static void hand_over(struct supervisor *supervisor, uint64_t now_ns)
+{
+    if (supervisor->is_handing_over || supervisor->stop_signals > 0)
+        return;
+    supervisor->is_handing_over = true;
+    supervisor->kill_frontend_ns = now_ns + (2 * (uint64_t)supervisor->config->grace_ms + STOP_SLACK_MS) * NS_PER_MS;
+    if (supervisor->frontend.state != CHILD_STARTED)
+        retire(supervisor);
+    else if (!tell(supervisor, &(struct control_message){ .type = CONTROL_HAND_OVER }))
+        supervisor->kill_frontend_ns = now_ns;
+}
+
+static void begin_reload(struct supervisor *supervisor)
+{
+    supervisor->must_reload = false;
+    log_event(LOG_INFO, "reloading", LOG_INT("pid", supervisor->pid));
+    if (!generation_begin(supervisor->start, &supervisor->shared, &supervisor->next))
+        log_event(LOG_ERROR, "reload_failed", LOG_STR("error", strerrordesc_np(errno)));
+    struct epoll_event event = { .events = EPOLLIN, .data.fd = supervisor->next.ready_fd };
+    if (supervisor->next.pid > 0)
+        epoll_ctl(supervisor->epoll_fd, EPOLL_CTL_ADD, supervisor->next.ready_fd, &event);
+}
+
+/* The next generation has said something: that it serves, or nothing at all. */
+static void read_next(struct supervisor *supervisor, uint64_t now_ns)
+{
+    if (!generation_is_serving(&supervisor->next))
+        return; /* its death follows */
+    if (supervisor->current.pid > 0)
+        kill(supervisor->current.pid, SIGUSR1);
+    else if (!supervisor->is_retired)
+        hand_over(supervisor, now_ns);
+    supervisor->current = supervisor->next;
+    supervisor->next = (struct generation){ .ready_fd = -1 };
+}
+
+/* True: there was somebody else to stop. */
+static bool pass_on(struct supervisor *supervisor, int sig)
+{
+    if (supervisor->next.pid > 0)
+        kill(supervisor->next.pid, SIGKILL);
+    if (supervisor->current.pid > 0)
+        kill(supervisor->current.pid, sig);
+    return supervisor->current.pid > 0;
+}
+
 static void ask_to_stop(struct supervisor *supervisor, int sig, uint64_t now_ns)
 {
     supervisor->stop_signals++;
-    bool is_first = supervisor->stop_signals == 1;
+    supervisor->must_reload = false;
+    bool is_first = supervisor->stop_signals == 1, is_passed_on = pass_on(supervisor, sig);
+    if (is_passed_on && supervisor->frontend.state != CHILD_STARTED)
+        return;
     log_event(LOG_INFO, is_first ? "draining" : "stopping", LOG_STR("signal", sigdescr_np(sig)));
     uint64_t patience_ms =
         is_first ? (uint64_t)supervisor->config->drain_delay_ms + supervisor->config->grace_ms + STOP_SLACK_MS
@@ -330,7 +443,7 @@ static void ask_to_stop(struct supervisor *supervisor, int sig, uint64_t now_ns)
     supervisor->kill_frontend_ns = now_ns + patience_ms * NS_PER_MS;
     bool is_told = tell(supervisor, &(struct control_message){ .type = is_first ? CONTROL_DRAIN : CONTROL_STOP });
     if (supervisor->frontend.state != CHILD_STARTED)
-        supervisor->is_over = true; /* between two front ends: nobody waits */
+        look_if_over(supervisor); /* between two front ends: nobody waits */
     else if (!is_told)
         supervisor->kill_frontend_ns = now_ns;
 }
@@ -341,9 +454,21 @@ static void read_signals(struct supervisor *supervisor, uint64_t now_ns)
     while (read(supervisor->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGCHLD)
             reap(supervisor, now_ns);
+        else if (info.ssi_signo == SIGUSR1)
+            hand_over(supervisor, now_ns);
+        else if (info.ssi_signo == SIGHUP)
+            supervisor->must_reload = supervisor->stop_signals == 0;
         else
             ask_to_stop(supervisor, (int)info.ssi_signo, now_ns);
     }
+}
+
+static void say_ready(struct supervisor *supervisor)
+{
+    ssize_t ignored = write(supervisor->start->ready_fd, "", 1);
+    (void)ignored;
+    log_event(LOG_INFO, "reloaded", LOG_INT("pid", supervisor->pid),
+              LOG_INT("workers", supervisor->shared.builtin_workers));
 }
 
 static void read_control(struct supervisor *supervisor)
@@ -353,12 +478,14 @@ static void read_control(struct supervisor *supervisor)
     while ((result = control_receive(supervisor->control_fd, &message)) == CONTROL_RECEIVED) {
         if (message.type == CONTROL_SERVING) {
             supervisor->is_serving = true;
-            if (!supervisor->was_serving)
+            if (!supervisor->was_serving && supervisor->start->ready_fd >= 0)
+                say_ready(supervisor);
+            else if (!supervisor->was_serving)
                 log_event(LOG_INFO, "serving", LOG_INT("pid", supervisor->pid),
                           LOG_INT("workers", supervisor->shared.builtin_workers),
                           LOG_INT("io_threads", supervisor->config->io_threads),
                           LOG_INT("loops", supervisor->shared.loops));
-            if (!supervisor->was_serving)
+            if (!supervisor->was_serving && supervisor->start->ready_fd < 0)
                 dprintf(STDERR_FILENO, "listening on %s\n", supervisor->shared.address);
             supervisor->was_serving = true;
         } else if (message.type == CONTROL_KILL_WORKER && message.worker < supervisor->shared.workers) {
@@ -379,16 +506,52 @@ static void read_control(struct supervisor *supervisor)
     }
 }
 
+/* A worker that has not come up yet, -1: all have. */
+static int find_starting(const struct supervisor *supervisor)
+{
+    for (unsigned i = 0; i < supervisor->shared.workers; i++)
+        if (!is_alive(&supervisor->workers[i]) ||
+            atomic_load(&supervisor->shared.mailboxes[i]->generation) != supervisor->workers[i].generation)
+            return (int)i;
+    return -1;
+}
+
+/* A new generation serves when all of its workers are there, so that no job waits for one, and what does not come up
+ * changes nothing. Returns when to look again; 0: they are there. */
+static uint64_t await_workers(struct supervisor *supervisor, uint64_t now_ns)
+{
+    if (supervisor->start->ready_fd < 0 || supervisor->was_serving)
+        return 0;
+    int starting = find_starting(supervisor);
+    if (starting < 0)
+        return 0;
+    if (now_ns >= supervisor->give_up_ns) {
+        const struct task *task = task_of_group(supervisor->shared.groups[starting]);
+        log_event(LOG_ERROR, "reload_failed", LOG_STR("error", "a worker does not come up"),
+                  LOG_STR("task", task ? task->name : "built-in"));
+        supervisor->exit_status = 1;
+        supervisor->is_over = true;
+    }
+    return now_ns + READY_LOOK_MS * NS_PER_MS;
+}
+
 /* Starts and tells what is due; returns when something will be. */
 static uint64_t advance(struct supervisor *supervisor, uint64_t now_ns)
 {
     uint64_t next_ns = supervisor->kill_frontend_ns;
+    if (supervisor->must_reload && supervisor->next.pid == 0)
+        begin_reload(supervisor);
     if (now_ns >= supervisor->kill_frontend_ns && supervisor->frontend.state == CHILD_STARTED) {
         log_event(LOG_ERROR, "front_end_killed", LOG_STR("reason", "it did not stop in time"));
         kill(supervisor->frontend.pid, SIGKILL);
         next_ns = supervisor->kill_frontend_ns = CLOCK_NEVER;
     }
-    if (supervisor->frontend.state == CHILD_WAITING) {
+    if (supervisor->is_retired)
+        return next_ns;
+    uint64_t look_ns = await_workers(supervisor, now_ns);
+    if (look_ns > 0)
+        next_ns = look_ns < next_ns ? look_ns : next_ns;
+    else if (supervisor->frontend.state == CHILD_WAITING) {
         if (now_ns >= supervisor->frontend.start_ns)
             start_frontend(supervisor, now_ns);
         if (supervisor->frontend.state == CHILD_WAITING && supervisor->frontend.start_ns < next_ns)
@@ -411,7 +574,7 @@ static uint64_t advance(struct supervisor *supervisor, uint64_t now_ns)
 
 static void end_workers(struct supervisor *supervisor)
 {
-    for (unsigned i = 0; i < supervisor->shared.workers; i++) {
+    for (unsigned i = 0; supervisor->workers != NULL && i < supervisor->shared.workers; i++) {
         struct child *worker = &supervisor->workers[i];
         if (is_alive(worker)) {
             kill(-worker->pid, SIGKILL);
@@ -428,36 +591,17 @@ static bool open_events(struct supervisor *supervisor)
     sigaddset(&handled, SIGCHLD);
     sigaddset(&handled, SIGTERM);
     sigaddset(&handled, SIGINT);
+    bool is_first = supervisor->start->ready_fd < 0;
+    sigaddset(&handled, is_first ? SIGHUP : SIGUSR1);
     sigprocmask(SIG_BLOCK, &handled, NULL);
-    signal(SIGHUP, SIG_IGN);
+    if (!is_first)
+        signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
     supervisor->signal_fd = signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK);
     supervisor->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event event = { .events = EPOLLIN, .data.fd = supervisor->signal_fd };
     return supervisor->signal_fd >= 0 && supervisor->epoll_fd >= 0 &&
            epoll_ctl(supervisor->epoll_fd, EPOLL_CTL_ADD, supervisor->signal_fd, &event) == 0;
-}
-
-/* What this machine can confine workers with; each of them does so by itself. */
-static void probe_sandbox(struct shared *shared)
-{
-    const struct sandbox_rules rules = sandbox_rules_for_tasks();
-    struct sandbox_report report;
-    char texts[SANDBOX_MECHANISMS][sizeof report.of[0].note + 32];
-    struct log_field fields[SANDBOX_MECHANISMS + 1] = { 0 };
-    bool is_complete = sandbox_probe(&rules, &report);
-    for (unsigned i = 0; i < SANDBOX_MECHANISMS; i++) {
-        sandbox_outcome_text(&report.of[i], texts[i], sizeof texts[i]);
-        fields[i] = (struct log_field)LOG_STR(sandbox_mechanism_name((enum sandbox_mechanism)i), texts[i]);
-    }
-    enum log_level level = is_complete ? LOG_INFO : LOG_WARNING;
-    if (log_enabled(level))
-        log_write(level, "sandbox", fields);
-    struct buf text = BUF_INIT(sizeof shared->sandbox - 1);
-    sandbox_describe(&report, &text);
-    if (!text.failed)
-        memcpy(shared->sandbox, text.data, text.len);
-    buf_done(&text);
 }
 
 static int wait_ms(uint64_t next_ns)
@@ -471,12 +615,27 @@ static int wait_ms(uint64_t next_ns)
     return ms > 60000 ? 60000 : (int)ms;
 }
 
-int supervisor_run(const struct config *config)
+/* By when the workers of a new generation must have come up. */
+static uint64_t start_limit_ns(uint64_t now_ns)
 {
-    struct supervisor supervisor = {
-        .config = config, .pid = getpid(), .control_fd = -1, .kill_frontend_ns = CLOCK_NEVER
-    };
-    if (!shared_create(config, &supervisor.shared))
+    uint64_t limit_ms = READY_MS;
+    for (size_t i = 0; i < task_count; i++)
+        if (task_table[i]->program && task_table[i]->program->start_timeout_ms > limit_ms)
+            limit_ms = task_table[i]->program->start_timeout_ms;
+    return now_ns + limit_ms * NS_PER_MS;
+}
+
+int supervisor_run(const struct supervisor_start *start)
+{
+    struct supervisor supervisor = { .start = start,
+                                     .config = start->config,
+                                     .pid = getpid(),
+                                     .control_fd = -1,
+                                     .kill_frontend_ns = CLOCK_NEVER,
+                                     .give_up_ns = start_limit_ns(clock_now_ns()),
+                                     .current = { .ready_fd = -1 },
+                                     .next = { .ready_fd = -1 } };
+    if (!shared_create(start->config, start->listen_fd, &supervisor.shared))
         return 1;
     supervisor.workers = calloc(supervisor.shared.workers, sizeof *supervisor.workers);
     if (supervisor.workers == NULL || !open_events(&supervisor)) {
@@ -486,7 +645,7 @@ int supervisor_run(const struct config *config)
         return 1;
     }
     srandom((unsigned)getpid());
-    probe_sandbox(&supervisor.shared);
+    sandbox_log_probe(supervisor.shared.sandbox, sizeof supervisor.shared.sandbox);
     uint64_t next_ns = advance(&supervisor, clock_now_ns());
     while (!supervisor.is_over) {
         struct epoll_event events[4];
@@ -495,6 +654,8 @@ int supervisor_run(const struct config *config)
         for (int i = 0; i < count; i++) {
             if (events[i].data.fd == supervisor.signal_fd)
                 read_signals(&supervisor, now_ns);
+            else if (events[i].data.fd == supervisor.next.ready_fd)
+                read_next(&supervisor, now_ns);
             else if (events[i].data.fd == supervisor.control_fd) {
                 if (events[i].events & EPOLLOUT) {
                     struct epoll_event event = { .events = EPOLLIN, .data.fd = supervisor.control_fd };
@@ -509,6 +670,7 @@ int supervisor_run(const struct config *config)
     end_workers(&supervisor);
     free(supervisor.workers);
     shared_done(&supervisor.shared);
-    log_event(LOG_INFO, "stopped", LOG_INT("status", supervisor.exit_status));
+    log_event(LOG_INFO, start->ready_fd < 0 ? "stopped" : "generation_ended", LOG_INT("pid", supervisor.pid),
+              LOG_INT("status", supervisor.exit_status));
     return supervisor.exit_status;
 }

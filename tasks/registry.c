@@ -5,10 +5,21 @@
 
 #include "tasks/builtin.h"
 
-const struct task *task_table[TASKS_MAX] = { &sum_squares_task, &primes_task,   &digest_task,     &pbkdf2_task,
-                                             &scrypt_task,      &compress_task, &decompress_task, &regex_task,
-                                             &stats_task,       &jq_task };
-size_t task_count = 10;
+enum { BUILTIN_COUNT = 10 };
+#define BUILTIN_TASKS                                                                                            \
+    &sum_squares_task, &primes_task, &digest_task, &pbkdf2_task, &scrypt_task, &compress_task, &decompress_task, \
+        &regex_task, &stats_task, &jq_task
+
+const struct task *task_table[TASKS_MAX] = { BUILTIN_TASKS };
+size_t task_count = BUILTIN_COUNT;
+
+void task_reset(void)
+{
+    static const struct task *const builtin[BUILTIN_COUNT] = { BUILTIN_TASKS };
+    for (size_t i = 0; i < BUILTIN_COUNT; i++)
+        task_table[i] = builtin[i];
+    task_count = BUILTIN_COUNT;
+}
 
 bool task_register(const struct task *task)
 {

@@ -101,6 +101,8 @@ extern size_t task_count;
 /* Adds a task, which stays put; in the supervisor, before anything is forked. False: there are TASKS_MAX. */
 bool task_register(const struct task *task) NONNULL MUST_CHECK;
 
+/* The built-in tasks only, as they are. */
+void task_reset(void);
 /* Puts one with the same name in the place of a task; likewise. */
 void task_replace(const struct task *task) NONNULL;
 

@@ -101,12 +101,13 @@ static void results__of_all_kinds__typed(void **state)
         { "GET", "/compute/odd?do=garbage", NULL, NULL, 500, "worker_protocol", "the plug-in's result is not JSON" },
         { "GET", "/compute/odd?do=fill", NULL, NULL, 422, "result_too_large", NULL },
         { "POST", "/compute/odd?do=bytes", BYTES, "abc", 200, NULL, "\"result_base64\":\"YWJj\"" },
-        { "GET", "/compute/odd?do=open", NULL, NULL, 500, "task_failed", "refused" },
         { "POST", "/compute/odd/map", HTTP_JSON, "[{\"n\":1},{\"do\":\"fail\"},{\"n\":3}]", 200, NULL,
           "\"ok\":2,\"failed\":1" },
     };
-    size_t count = ARRAY_LEN(steps);
-    steps_run(&server, steps, count);
+    static const struct step confined = { "GET", "/compute/odd?do=open", NULL, NULL, 500, "task_failed", "refused" };
+    steps_run(&server, steps, ARRAY_LEN(steps));
+    if (scaled_ms(1) == 1) /* a sanitizer may open files */
+        steps_run(&server, &confined, 1);
 }
 
 static void deaths__of_its_worker__one_answer_and_the_next_is_right(void **state)

@@ -1,0 +1,246 @@
+/* SIGHUP: the configuration is read again, and nobody who asks notices. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "tests/support/json_path.h"
+#include "tests/support/load.h"
+#include "tests/support/procs.h"
+#include "tests/support/steps.h"
+#include "tests/support/timing.h"
+
+enum { CHILDREN_MAX = 32 };
+
+static struct server server;
+static char file[] = "/tmp/twinpool-reload-XXXXXX";
+
+static const char usual[] = "workers = 2\n[task.count]\ncommand = wc -c\nmode = oneshot\n";
+
+static bool write_config(const char *text)
+{
+    FILE *out = fopen(file, "we");
+    bool is_written = out && fputs(text, out) >= 0;
+    return out && fclose(out) == 0 && is_written;
+}
+
+static int start(void **state)
+{
+    (void)state;
+    int fd = mkstemp(file);
+    close(fd);
+    const char *const flags[] = { "--config", file, "--grace-ms", "10000", NULL };
+    return fd >= 0 && write_config(usual) && server_start(&server, flags, NULL) ? 0 : -1;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    unlink(file);
+    return server_stop(&server) == 0 ? 0 : -1;
+}
+
+/* ---- one reload */
+
+static unsigned count_in_log(const char *text)
+{
+    char *log = server_log(&server);
+    unsigned count = 0;
+    for (const char *at = log; (at = strstr(at, text)) != NULL; at++)
+        count++;
+    free(log);
+    return count;
+}
+
+struct outcome {
+    const char *event;
+    unsigned before;
+};
+static bool has_come(void *outcome)
+{
+    const struct outcome *awaited = outcome;
+    return count_in_log(awaited->event) > awaited->before;
+}
+
+static void reload(const char *event)
+{
+    struct outcome outcome = { .event = event, .before = count_in_log(event) };
+    assert_int_equal(kill(server.pid, SIGHUP), 0);
+    assert_true(wait_until(has_come, &outcome, scaled_ms(15000)));
+}
+
+/* No generation but the one that serves is left: then the first supervisor has one child, or itself serves. */
+static bool is_settled(void *unused)
+{
+    pid_t children[CHILDREN_MAX];
+    (void)unused;
+    return procs_children(server.pid, children, CHILDREN_MAX) == 1;
+}
+
+/* ---- tests */
+
+static void hup(void *unused)
+{
+    (void)unused;
+    kill(server.pid, SIGHUP);
+}
+
+static void reloads__under_load__nothing_lost(void **state)
+{
+    (void)state;
+    static const char one[] = "GET /compute/sum_squares?n=1000 HTTP/1.1\r\nHost: x\r\n\r\n",
+                      other[] = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    const char *const requests[] = { one, one, other };
+    struct load_result result;
+    unsigned before = count_in_log(" reloaded ");
+    const struct load_config load = { .port = server.port,
+                                      .connections = 24,
+                                      .requests = requests,
+                                      .request_count = 3,
+                                      .duration_ms = scaled_ms(4000),
+                                      .answer_timeout_ms = scaled_ms(10000),
+                                      .on_tick = hup,
+                                      .tick_ms = scaled_ms(200) };
+    assert_true(load_run(&load, &result));
+    load_print("reloads", &result);
+    assert_int_equal(result.answered, result.sent);
+    assert_int_equal(result.by_status[200], result.sent);
+    assert_int_equal(result.lost + result.timed_out + result.malformed + result.connect_failures, 0);
+    unsigned reloads = count_in_log(" reloaded ") - before;
+    print_message("    %u reloads\n", reloads);
+    assert_true(reloads >= 5);
+    assert_true(wait_until(is_settled, NULL, scaled_ms(15000)));
+}
+
+static void *ask_slowly(void *ret_status)
+{
+    struct http_reply reply =
+        step_once(&server, "GET", "/compute/sum_squares?n=9000000000&timeout_ms=60000", NULL, NULL, 200);
+    *(bool *)ret_status = strstr(reply.body, "\"attempts\":1") != NULL;
+    http_reply_done(&reply);
+    return NULL;
+}
+
+static bool is_computing(void *unused)
+{
+    (void)unused;
+    return server_stat(&server, "compute.running") >= 1;
+}
+
+static void running_job__at_a_reload__is_finished(void **state)
+{
+    pthread_t thread;
+    bool is_answered = false;
+    (void)state;
+    assert_int_equal(pthread_create(&thread, NULL, ask_slowly, &is_answered), 0);
+    assert_true(wait_until(is_computing, NULL, scaled_ms(5000)));
+    reload(" reloaded ");
+    reload(" reloaded ");
+    pthread_join(thread, NULL);
+    assert_true(is_answered);
+    assert_true(wait_until(is_settled, NULL, scaled_ms(15000)));
+}
+
+static void options_and_tasks__changed__in_force(void **state)
+{
+    static const struct step before[] = {
+        { "POST", "/compute/count", "Content-Type: application/octet-stream\r\n", "abc", 200, NULL,
+          "\"result\":\"3\\n\"" },
+        { "GET", "/compute/lines", NULL, NULL, 404, "unknown_task", NULL },
+    };
+    static const struct step after[] = {
+        { "POST", "/compute/lines", "Content-Type: application/octet-stream\r\n", "a\nb\n", 200, NULL,
+          "\"result\":\"2\\n\"" },
+        { "GET", "/compute/count", NULL, NULL, 404, "unknown_task", NULL },
+        { "GET", "/compute/sum_squares?n=10000000000", NULL, NULL, 504, "deadline_exceeded", "the deadline of 50 ms" },
+    };
+    (void)state;
+    steps_run(&server, before, ARRAY_LEN(before));
+    assert_true(write_config("workers = 3\ncompute-timeout-ms = 50\n[task.lines]\ncommand = wc -l\nmode = oneshot\n"));
+    reload(" reloaded ");
+    assert_true(wait_until(is_settled, NULL, scaled_ms(15000)));
+    assert_true(server_wait_workers(&server, 4, scaled_ms(5000)));
+    steps_run(&server, after, ARRAY_LEN(after));
+    assert_true(write_config(usual));
+    reload(" reloaded ");
+    assert_true(wait_until(is_settled, NULL, scaled_ms(15000)));
+    steps_run(&server, before, ARRAY_LEN(before));
+}
+
+static void mistakes__in_the_file__change_nothing(void **state)
+{
+    static const char *const cases[][2] = {
+        { "wrokers = 3\n", "unknown option wrokers; did you mean workers?" },
+        { "[task.x]\nplugin = /no/such.so\n", "there is no such file" },
+        { "[task.x]\ncommand = false\nstart-timeout-ms = 100\n", "a worker does not come up\" task=\"x\"" },
+    };
+    static const struct step still[] = {
+        { "POST", "/compute/count", "Content-Type: application/octet-stream\r\n", "abc", 200, NULL,
+          "\"result\":\"3\\n\"" },
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_true(write_config(cases[i][0]));
+        reload(" reload_ended ");
+        if (!server_log_contains(&server, cases[i][1]))
+            fail_msg("%zu: %s", i, cases[i][1]);
+        steps_run(&server, still, ARRAY_LEN(still));
+    }
+    assert_true(write_config(usual));
+    reload(" reloaded ");
+    assert_true(wait_until(is_settled, NULL, scaled_ms(15000)));
+}
+
+static void generation__killed__another_takes_its_place(void **state)
+{
+    pid_t children[CHILDREN_MAX];
+    static const struct step step[] = { { "GET", "/compute/sum_squares?n=3", NULL, NULL, 200, NULL, "\"result\":5" } };
+    (void)state;
+    assert_int_equal(procs_children(server.pid, children, CHILDREN_MAX), 1);
+    struct outcome outcome = { .event = " reloaded ", .before = count_in_log(" reloaded ") };
+    kill(children[0], SIGKILL);
+    assert_true(wait_until(has_come, &outcome, scaled_ms(15000)));
+    steps_run(&server, step, ARRAY_LEN(step));
+    assert_true(wait_until(is_settled, NULL, scaled_ms(5000)));
+}
+
+static void reloads__many__nothing_left(void **state)
+{
+    (void)state;
+    size_t fds = 0, rss_kib = 0;
+    for (unsigned i = 0; i < 30; i++) {
+        reload(" reloaded ");
+        assert_true(wait_until(is_settled, NULL, scaled_ms(15000)));
+        if (i == 4) {
+            fds = procs_count_fds(server.pid);
+            rss_kib = procs_rss_kib(server.pid);
+        }
+    }
+    print_message("    descriptors %zu then %zu, KiB %zu then %zu\n", fds, procs_count_fds(server.pid), rss_kib,
+                  procs_rss_kib(server.pid));
+    assert_int_equal(procs_count_fds(server.pid), fds);
+    assert_true(procs_rss_kib(server.pid) < rss_kib + 512);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reloads__under_load__nothing_lost),
+        cmocka_unit_test(running_job__at_a_reload__is_finished),
+        cmocka_unit_test(options_and_tasks__changed__in_force),
+        cmocka_unit_test(mistakes__in_the_file__change_nothing),
+        cmocka_unit_test(generation__killed__another_takes_its_place),
+        cmocka_unit_test(reloads__many__nothing_left),
+    };
+    return cmocka_run_group_tests(tests, start, stop);
+}
