@@ -212,13 +212,20 @@ static void explain_result_limit(const struct task *task, char *text)
         snprintf(text, EXPLANATION_BYTES, "the limit is --max-result-bytes");
 }
 
+static void explain_deadline(const struct job *job, uint32_t timeout_ms, char *text)
+{
+    bool is_known = job->attempts && job->evidence[0];
+    snprintf(text, EXPLANATION_BYTES, "the deadline of %u ms passed while the job %s%s%.140s%s", timeout_ms,
+             job->attempts ? "was running; it was stopped" : "waited in the queue; it was never started",
+             is_known ? " (" : "", is_known ? job->evidence : "", is_known ? ")" : "");
+}
+
 void compute_explain(const struct job *job, uint32_t timeout_ms, char ret_text[static EXPLANATION_BYTES])
 {
     if (job->detail[0])
         snprintf(ret_text, EXPLANATION_BYTES, "%s", job->detail);
     else if (job->status == ST_DEADLINE_EXCEEDED)
-        snprintf(ret_text, EXPLANATION_BYTES, "the deadline of %u ms passed while the job %s", timeout_ms,
-                 job->attempts ? "was running; it was stopped" : "waited in the queue; it was never started");
+        explain_deadline(job, timeout_ms, ret_text);
     else if (job->status == ST_WORKER_CRASHED)
         explain_crash(job, ret_text);
     else if (job->status == ST_RESULT_TOO_LARGE)

@@ -8,6 +8,7 @@
 
 #include "base/attrs.h"
 #include "base/status.h"
+#include "pool/evidence.h"
 #include "pool/mailbox.h"
 
 struct job_usage {
@@ -60,6 +61,7 @@ struct job {
     unsigned items_done;               /* of a chunk */
     unsigned items_failed;             /* of those */
     char detail[MAILBOX_DETAIL_BYTES]; /* of a failure, valid UTF-8, "" if there is nothing to add */
+    char evidence[EVIDENCE_MAX];       /* of a job that was stopped at its deadline: what its worker was at; else "" */
     int signal;                        /* that ended the worker, 0 if none */
     int exit_status;                   /* of a worker that has ended itself, -1 if it has not */
     unsigned attempts;                 /* times it was started; at least 1 for a job that ended in a worker */

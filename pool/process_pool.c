@@ -438,7 +438,7 @@ enum status process_pool_submit(struct process_pool *pool, struct job *job)
     job->result = NULL;
     job->result_len = 0;
     job->items_done = job->items_failed = 0;
-    job->detail[0] = '\0';
+    job->detail[0] = job->evidence[0] = '\0';
     job->signal = 0;
     job->exit_status = -1;
     job->usage = (struct job_usage){ 0 };
@@ -452,8 +452,22 @@ enum status process_pool_submit(struct process_pool *pool, struct job *job)
     return ST_OK;
 }
 
+/* The worker that runs the job; 0: none does. */
+static pid_t runner_of(struct process_pool *pool, const struct job *job)
+{
+    pid_t pid = 0;
+    pthread_mutex_lock(&pool->lock);
+    if (job->state == JOB_POSTED && mailbox_peek(pool->workers[job->worker].mailbox, job->slot).state == SLOT_RUNNING)
+        pid = pool->workers[job->worker].pid;
+    pthread_mutex_unlock(&pool->lock);
+    return pid;
+}
+
 void process_pool_cancel(struct process_pool *pool, struct job *job, enum status why)
 {
+    pid_t runner = why == ST_DEADLINE_EXCEEDED ? runner_of(pool, job) : 0;
+    if (runner > 0) /* reads files: not under the lock */
+        evidence_collect(runner, job->evidence);
     pthread_mutex_lock(&pool->lock);
     if (job->state == JOB_QUEUED) {
         job_queue_remove(queue_of(pool, job), job);

@@ -26,7 +26,7 @@
 #include "pool/program.h"
 #include "pool/worker.h"
 #include "service/control.h"
-#include "service/evidence.h"
+#include "pool/evidence.h"
 #include "service/frontend.h"
 #include "service/generation.h"
 #include "service/sandbox_log.h"

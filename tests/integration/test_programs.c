@@ -309,6 +309,8 @@ static void deadline__whatever_it_does__nothing_is_left(void **state)
     for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
         uint64_t start_ns = clock_now_ns();
         struct http_reply reply = step_once(&server, "POST", ODD "?timeout_ms=400", HTTP_JSON, bodies[i], 504);
+        assert_non_null(strstr(reply.body, "it was stopped (state ")); /* and what its program was at */
+        assert_non_null(strstr(reply.body, "; its program: state "));
         http_reply_done(&reply);
         assert_true(clock_ms(clock_now_ns() - start_ns) < scaled_ms(700));
         expect_sound();

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "service/evidence.h"
+#include "pool/evidence.h"
 #include "tests/support/procs.h"
 #include "tests/support/timing.h"
 

@@ -1,6 +1,6 @@
 /* evidence: from /proc. Where a process waits is told to its owner only, and not of one that may not be traced; then
  * the state and the CPU time have to do. */
-#include "service/evidence.h"
+#include "pool/evidence.h"
 
 #include <fcntl.h>
 #include <stdio.h>

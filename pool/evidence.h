@@ -1,6 +1,6 @@
 /* evidence: what a process is at, for the log, before it is killed. */
-#ifndef TWINPOOL_SERVICE_EVIDENCE_H
-#define TWINPOOL_SERVICE_EVIDENCE_H
+#ifndef TWINPOOL_POOL_EVIDENCE_H
+#define TWINPOOL_POOL_EVIDENCE_H
 
 #include <sys/types.h>
 
