@@ -246,7 +246,12 @@ static enum status run_persistent(const struct task_input *input, struct task_ou
         status = program_child_wait(&child, task, &exchange, -1);
         end = received.len > 0 ? memchr(received.data, '\n', received.len) : NULL;
     }
-    if (status != ST_OK) {
+    bool is_unseen = received.len == 0 && program_child_unread(&child) >= request.len - exchange.to_send_len;
+    if (status == ST_MEMORY_LIMIT && is_unseen) { /* it was what came before that has taken so much */
+        worker_take_back_start();
+        program_child_end(&child);
+        _exit(EXIT_FAILURE);
+    } else if (status != ST_OK) {
         must_end = true;
         (void)task_fail(output, status, "the program was stopped: %s", status_title(status));
     } else if (end && (size_t)(end - received.data) + 1 < received.len) {
@@ -257,6 +262,8 @@ static enum status run_persistent(const struct task_input *input, struct task_ou
         must_end = true;
         status = task_fail(output, ST_RESULT_TOO_LARGE, "the program's answer is too long");
     } else { /* its output has ended: it dies, or is as good as dead */
+        if (is_unseen)
+            worker_take_back_start(); /* it was on its way out when the job came */
         (void)waitpid(child.pid, &child.wait_status, 0);
         child.has_ended = true;
         end_likewise(task);

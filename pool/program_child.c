@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -232,6 +233,12 @@ uint64_t program_child_cpu_ns(const struct program_child *child)
         clock_gettime(clock, &time) != 0)
         return 0;
     return (uint64_t)time.tv_sec * NS_PER_SEC + (uint64_t)time.tv_nsec;
+}
+
+size_t program_child_unread(const struct program_child *child)
+{
+    int unread = 0;
+    return child->input >= 0 && ioctl(child->input, FIONREAD, &unread) == 0 && unread > 0 ? (size_t)unread : 0;
 }
 
 uint64_t program_child_rss_bytes(const struct program_child *child)

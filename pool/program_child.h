@@ -42,6 +42,8 @@ struct program_exchange {
 enum status program_child_wait(struct program_child *child, const struct task *task, struct program_exchange *exchange,
                                int timeout_ms) NONNULL MUST_CHECK;
 
+/* Bytes of what was sent that it has not read yet; also after its end. */
+size_t program_child_unread(const struct program_child *child) NONNULL MUST_CHECK;
 uint64_t program_child_cpu_ns(const struct program_child *child) NONNULL;
 uint64_t program_child_rss_bytes(const struct program_child *child) NONNULL; /* now */
 /* "exit status 3", "signal 9 (Killed)". */

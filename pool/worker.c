@@ -38,11 +38,17 @@ enum {
 
 static bool has_memory_limit; /* of this process */
 
-static const struct slot *running; /* the job's; NULL: none */
+static struct slot *running; /* the job's; NULL: none */
 
 bool worker_is_cancelled(void)
 {
     return running != NULL && atomic_load_explicit(&running->is_cancelled, memory_order_relaxed) != 0;
+}
+
+void worker_take_back_start(void)
+{
+    if (running != NULL && atomic_load_explicit(&running->result.progress, memory_order_relaxed) == 0)
+        atomic_store_explicit(&running->result.is_started, 0, memory_order_release);
 }
 
 /* ---- running a job */

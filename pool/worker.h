@@ -35,6 +35,10 @@ NORETURN void worker_main(const struct worker_config *config) NONNULL;
 /* In a job: it has been cancelled, and the process is killed soon. */
 bool worker_is_cancelled(void) MUST_CHECK;
 
+/* In a job, before the process ends: nothing of it was done after all, so it may run elsewhere. Not of a chunk with
+ * items that are finished. */
+void worker_take_back_start(void);
+
 /* Runs one claimed slot and leaves its result in the mailbox, without finishing it (for tests and worker_main). */
 void worker_run_slot(struct mailbox *mailbox, const struct spill *spill, unsigned index) NONNULL;
 
