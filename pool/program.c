@@ -201,8 +201,7 @@ static bool take_bytes(struct json_slice text, struct buf *result)
     return is_sound;
 }
 
-/* The line without its end. */
-static enum status take_answer(const char *line, size_t len, uint64_t id, struct task_output *output)
+enum status program_take_answer(const char *line, size_t len, uint64_t id, struct task_output *output)
 {
     struct json_error error;
     struct json_slice value, result;
@@ -257,7 +256,7 @@ static enum status run_persistent(const struct task_input *input, struct task_ou
     } else if (end && (size_t)(end - received.data) + 1 < received.len) {
         status = break_protocol(output, "printed more than one line", received.data, received.len);
     } else if (end) {
-        status = take_answer(received.data, (size_t)(end - received.data), id, output);
+        status = program_take_answer(received.data, (size_t)(end - received.data), id, output);
     } else if (received.failed) {
         must_end = true;
         status = task_fail(output, ST_RESULT_TOO_LARGE, "the program's answer is too long");

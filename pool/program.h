@@ -50,6 +50,11 @@ bool program_is_sound(const struct task *task) NONNULL MUST_CHECK;
 /* task->run of every program. Does not return if the program dies: then the worker does, in the same way. */
 enum status program_run(const struct task_input *input, struct task_output *output) NONNULL;
 
+/* What a persistent program has answered to the job `id`: a line, without its end, of any bytes. ST_OK: the result was
+ * appended, JSON or bytes; else output->detail says what was wrong. */
+enum status program_take_answer(const char *line, size_t len, uint64_t id, struct task_output *output)
+    NONNULL MUST_CHECK;
+
 /* After a job: the program cannot be used again, and the worker must end when it has told of the result. */
 bool program_must_end(void) MUST_CHECK;
 

@@ -3,7 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_check.h"
+#include "base/utf8.h"
 #include "service/config_tasks.h"
+
+enum { NAME_MAX_BYTES = 64 };
 
 /* The next word of an arg's declaration; NULL: there is none. */
 static char *next_word(char **rest) { return strtok_r(NULL, " \t", rest); }
@@ -18,7 +22,7 @@ static bool read_range(const char *word, struct param *param)
     long long high = strtoll(second, &end, 10);
     param->minimum = low;
     param->maximum = high;
-    return end != second && *end == '\0' && low <= high;
+    return end != second && *end == '\0' && low <= high && (param->kind == PARAM_INT || low >= 0);
 }
 
 /* One block: the params and what they point to. */
@@ -66,22 +70,55 @@ static bool read_kind(char *word, char **rest, struct param_block *block, struct
     return config_fail(ret_message, "args: %s: \"%s\" is not a range such as 1..100", param->name, limits);
 }
 
+/* It is written into the schema as it stands. */
+static bool is_json(const char *text)
+{
+    const struct json_limits limits = JSON_LIMITS_DEFAULT;
+    struct json_error error;
+    return json_check(text, strlen(text), &limits, &error);
+}
+
 static bool is_acceptable_default(const struct param *param)
 {
     const char *text = param->default_text;
-    if (param->kind == PARAM_BOOL)
+    int64_t number = (int64_t)strlen(text);
+    switch (param->kind) {
+    case PARAM_BOOL:
         return strcmp(text, "true") == 0 || strcmp(text, "false") == 0;
-    if (param->kind == PARAM_ENUM) {
-        size_t i = 0;
-        while (param->choices[i] && strcmp(param->choices[i], text) != 0)
-            i++;
-        return param->choices[i] != NULL;
+    case PARAM_ENUM:
+        for (size_t i = 0; param->choices[i]; i++)
+            if (strcmp(param->choices[i], text) == 0)
+                return true;
+        return false;
+    case PARAM_JSON:
+        return is_json(text);
+    case PARAM_INT:
+        if (!is_json(text) || !json_exact_int64((struct json_slice){ .at = text, .len = strlen(text) }, &number))
+            return false;
+        break;
+    case PARAM_STRING:
+        break;
     }
-    if (param->kind != PARAM_INT)
-        return true;
-    char *end;
-    long long number = strtoll(text, &end, 10);
-    return end != text && *end == '\0' && number >= param->minimum && number <= param->maximum;
+    return number >= param->minimum && number <= param->maximum;
+}
+
+static bool is_free_name(const struct param_block *block, const struct param *param)
+{
+    for (const struct param *other = block->params; other < param; other++)
+        if (strcmp(other->name, param->name) == 0)
+            return false;
+    return strcmp(param->name, "timeout_ms") != 0 && strcmp(param->name, "priority") != 0;
+}
+
+static bool check_name(const struct param_block *block, const struct param *param, char ret_message[CONFIG_MESSAGE_MAX])
+{
+    size_t len = strspn(param->name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
+    if (param->name[len] != '\0' || len > NAME_MAX_BYTES)
+        return config_fail(ret_message, "args: a name is 1 to %d of a-z, A-Z, 0-9, _ and -", NAME_MAX_BYTES);
+    if (!is_free_name(block, param))
+        return config_fail(ret_message, "args: %s is taken: each name once; timeout_ms and priority are the service's",
+                           param->name);
+    return true;
 }
 
 /* `text` is the block's. */
@@ -91,7 +128,7 @@ static bool read_param(char *text, struct param_block *block, struct param *para
     if (!kind)
         return config_fail(ret_message, "args: each is a name and int, string, enum, bool or json");
     *param = (struct param){ .name = name, .description = "" };
-    if (!read_kind(kind, &rest, block, param, ret_message))
+    if (!check_name(block, param, ret_message) || !read_kind(kind, &rest, block, param, ret_message))
         return false;
     for (char *word; (word = next_word(&rest)) != NULL;) {
         if (strcmp(word, "required") == 0)
@@ -108,6 +145,8 @@ static bool read_param(char *text, struct param_block *block, struct param *para
 
 bool config_args_read(const char *text, struct param **ret_params, char ret_message[CONFIG_MESSAGE_MAX])
 {
+    if (!utf8_valid(text, strlen(text)))
+        return config_fail(ret_message, "args: is not UTF-8");
     struct param_block *block = calloc(1, sizeof *block);
     char *rest = NULL;
     size_t count = 0;

@@ -433,6 +433,12 @@ static void file__mistakes__named_with_their_line(void **state)
         { "[task.x]\ncommand = cat\nargs = n float 1..2\n", "\"float\" is not int, string" },
         { "[task.x]\ncommand = cat\nargs = n int 1..2 default 3\n", "its default is not one of its values" },
         { "[task.x]\ncommand = cat\nargs = n int\n", "wants a range" },
+        { "[task.x]\ncommand = cat\nargs = n int 1..9 default 05\n", "its default is not one of its values" },
+        { "[task.x]\ncommand = cat\nargs = n json default {\n", "its default is not one of its values" },
+        { "[task.x]\ncommand = cat\nargs = a\"b bool\n", "args: a name is 1 to 64 of" },
+        { "[task.x]\ncommand = cat\nargs = a bool, a bool\n", "args: a is taken" },
+        { "[task.x]\ncommand = cat\nargs = priority bool\n", "args: priority is taken" },
+        { "[task.x]\ncommand = cat\nargs = s string -1..5\n", "is not a range" },
         { "[task.x]\ncommand = cat\nworkers = 1\nworkers = 2\n", ":4: workers was set before" },
         { "[task.x]\ncommand = cat\nmode = twice\n", "\"twice\" is not one of persistent|oneshot" },
     };
