@@ -30,13 +30,13 @@ void drain_hand_over(struct server *server)
         enter(server, LIFECYCLE_HANDING_OVER, clock_now_ns());
 }
 
-/* Until nobody is connected any more: a client that keeps its connection and asks for nothing, to the end of the
- * grace. */
+/* Until nobody is connected any more. What is in flight has all its time, for nobody waits for this front end to end; a
+ * client that keeps its connection and asks for nothing, until the end of the grace. */
 static void advance_hand_over(struct server *server, uint64_t elapsed_ms, uint64_t now_ns)
 {
-    if (atomic_load_explicit(&server->connections, memory_order_relaxed) > 0)
-        server->quiet_turns = 0;
-    if (server->quiet_turns >= QUIET_TURNS)
+    if (server->quiet_turns < QUIET_TURNS)
+        return;
+    if (atomic_load_explicit(&server->connections, memory_order_relaxed) == 0)
         enter(server, LIFECYCLE_STOPPED, now_ns);
     else if (elapsed_ms >= server->config->grace_ms)
         enter(server, LIFECYCLE_DRAINING, now_ns);

@@ -388,7 +388,10 @@ static void hand_over(struct supervisor *supervisor, uint64_t now_ns)
     if (supervisor->is_handing_over || supervisor->stop_signals > 0)
         return;
     supervisor->is_handing_over = true;
-    supervisor->kill_frontend_ns = now_ns + (2 * (uint64_t)supervisor->config->grace_ms + STOP_SLACK_MS) * NS_PER_MS;
+    const struct config *config = supervisor->config;
+    uint64_t longest_ms = config->compute_timeout_max_ms > config->fetch_timeout_max_ms ? config->compute_timeout_max_ms
+                                                                                        : config->fetch_timeout_max_ms;
+    supervisor->kill_frontend_ns = now_ns + (longest_ms + 2 * (uint64_t)config->grace_ms + STOP_SLACK_MS) * NS_PER_MS;
     if (supervisor->frontend.state != CHILD_STARTED)
         retire(supervisor);
     else if (!tell(supervisor, &(struct control_message){ .type = CONTROL_HAND_OVER }))

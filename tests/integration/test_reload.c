@@ -39,7 +39,7 @@ static int start(void **state)
     (void)state;
     int fd = mkstemp(file);
     close(fd);
-    const char *const flags[] = { "--config", file, "--grace-ms", "10000", NULL };
+    const char *const flags[] = { "--config", file, "--grace-ms", "500", NULL };
     return fd >= 0 && write_config(usual) && server_start(&server, flags, NULL) ? 0 : -1;
 }
 
@@ -125,7 +125,7 @@ static void reloads__under_load__nothing_lost(void **state)
 static void *ask_slowly(void *ret_status)
 {
     struct http_reply reply =
-        step_once(&server, "GET", "/compute/sum_squares?n=9000000000&timeout_ms=60000", NULL, NULL, 200);
+        step_once(&server, "GET", "/compute/sum_squares?n=4000000000&timeout_ms=60000", NULL, NULL, 200);
     *(bool *)ret_status = strstr(reply.body, "\"attempts\":1") != NULL;
     http_reply_done(&reply);
     return NULL;
