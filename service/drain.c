@@ -34,6 +34,8 @@ void drain_hand_over(struct server *server)
  * client that keeps its connection and asks for nothing, until the end of the grace. */
 static void advance_hand_over(struct server *server, uint64_t elapsed_ms, uint64_t now_ns)
 {
+    if (atomic_load_explicit(&server->loops_left, memory_order_acquire) < server->loop_count)
+        server->quiet_turns = 0; /* one may just be taking its last connection */
     if (server->quiet_turns < QUIET_TURNS)
         return;
     if (atomic_load_explicit(&server->connections, memory_order_relaxed) == 0)

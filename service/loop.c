@@ -78,7 +78,7 @@ void loop_pause_accepting(struct loop *loop)
 {
     /* the connection that could not be taken would wake the loop again at once */
     epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, loop->server->listen_fd, NULL);
-    loop->accept_due_ns = loop->now_ns + ACCEPT_PAUSE_MS * NS_PER_MS;
+    loop->accept_due_ns = loop->has_stopped_accepting ? CLOCK_NEVER : loop->now_ns + ACCEPT_PAUSE_MS * NS_PER_MS;
 }
 
 static void daemon_log(void *cls, const char *format, va_list args)
@@ -218,13 +218,13 @@ static void give_back_heap(struct loop *loop)
         malloc_trim(0);
 }
 
-/* Another front end accepts from now on. */
+/* Another front end accepts from now on; but a connection for which the kernel has woken this loop only is ours. */
 static void stop_accepting(struct loop *loop)
 {
     if (loop->accept_due_ns == CLOCK_NEVER)
         epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, loop->server->listen_fd, NULL);
     loop->accept_due_ns = CLOCK_NEVER;
-    loop->must_accept = false;
+    loop->must_accept = true;
     loop->has_stopped_accepting = true;
 }
 
@@ -238,6 +238,10 @@ static void turn(struct loop *loop)
         loop_pause_accepting(loop);
     if (loop->must_accept)
         connections_accept(loop);
+    if (loop->has_stopped_accepting && !loop->must_accept && !loop->has_left) {
+        loop->has_left = true;
+        atomic_fetch_add_explicit(&loop->server->loops_left, 1, memory_order_release);
+    }
     if (loop->must_run_daemon)
         run_daemon(loop);
     process_pool_collect(app->process_pool, loop->index);

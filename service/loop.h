@@ -48,7 +48,7 @@ struct loop {
     uint64_t heap_requests; /* loop 0: the server's count of requests when it was */
     bool must_run_daemon;   /* a connection was resumed, or its descriptor has events */
     bool must_accept;
-    bool has_stopped_accepting;
+    bool has_stopped_accepting, has_left;
     uint64_t accept_due_ns; /* CLOCK_NEVER unless accepting is paused: when it goes on */
     struct watch listen_watch, event_watch, daemon_watch;
     pthread_t thread;

@@ -26,6 +26,7 @@ struct server {
     uint64_t phase_since_ns;  /* these two belong to loop 0 (drain.c) */
     unsigned quiet_turns;
     unsigned loop_count;
+    _Atomic unsigned loops_left; /* that accept nobody any more, and have taken all that they were woken for */
     struct loop **loops;
     /* Counters of all loops; relaxed atomics, each written by many. */
     _Atomic uint64_t connections, connections_accepted, connections_refused;

@@ -39,7 +39,7 @@ static int start(void **state)
     (void)state;
     int fd = mkstemp(file);
     close(fd);
-    const char *const flags[] = { "--config", file, "--grace-ms", "500", NULL };
+    const char *const flags[] = { "--config", file, "--grace-ms", "500", "--loops", "2", NULL };
     return fd >= 0 && write_config(usual) && server_start(&server, flags, NULL) ? 0 : -1;
 }
 
@@ -99,7 +99,7 @@ static void reloads__under_load__nothing_lost(void **state)
 {
     (void)state;
     static const char one[] = "GET /compute/sum_squares?n=1000 HTTP/1.1\r\nHost: x\r\n\r\n",
-                      other[] = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+                      other[] = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     const char *const requests[] = { one, one, other };
     struct load_result result;
     unsigned before = count_in_log(" reloaded ");
