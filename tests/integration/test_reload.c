@@ -166,7 +166,8 @@ static void options_and_tasks__changed__in_force(void **state)
     };
     (void)state;
     steps_run(&server, before, ARRAY_LEN(before));
-    assert_true(write_config("workers = 3\ncompute-timeout-ms = 50\n[task.lines]\ncommand = wc -l\nmode = oneshot\n"));
+    assert_true(write_config(
+        "workers = 3\ncompute-timeout-ms = 50\n[task.lines]\ncommand = wc -l\nmode = oneshot\ntimeout-ms = 20000\n"));
     reload(" reloaded ");
     assert_true(wait_until(is_settled, NULL, scaled_ms(15000)));
     assert_true(server_wait_workers(&server, 4, scaled_ms(5000)));
