@@ -374,7 +374,7 @@ static enum status run_child(const struct task_input *input, char **argv, const 
                                              .to_send_len = input->payload ? input->payload_len : args->len,
                                              .received = &received };
         while (status == ST_OK && !child.has_ended && !received.failed) {
-            if (exchange.to_send_len == 0 && child.input >= 0) {
+            if ((exchange.to_send_len == 0 || exchange.is_refused) && child.input >= 0) {
                 close(child.input);
                 child.input = -1;
             }

@@ -313,7 +313,7 @@ static void send_input(struct program_child *child, struct program_exchange *exc
         exchange->to_send += sent;
         exchange->to_send_len -= (size_t)sent;
     } else if (sent < 0 && errno != EAGAIN && errno != EINTR) {
-        exchange->to_send_len = 0; /* it does not read any more; its end or its answer says the rest */
+        exchange->is_refused = true; /* its end or its answer says the rest */
     }
 }
 
@@ -324,7 +324,8 @@ enum status program_child_wait(struct program_child *child, const struct task *t
     bool has_limits = program->memory_max > 0 || program->cpu_max_ms > 0;
     struct pollfd fds[] = { { .fd = exchange->has_output_ended ? -1 : child->output, .events = POLLIN },
                             { .fd = child->messages, .events = POLLIN },
-                            { .fd = exchange->to_send_len > 0 ? child->input : -1, .events = POLLOUT },
+                            { .fd = exchange->to_send_len > 0 && !exchange->is_refused ? child->input : -1,
+                              .events = POLLOUT },
                             { .fd = child->has_ended ? -1 : child->pidfd, .events = POLLIN } };
     int ready = poll(fds, ARRAY_LEN(fds),
                      has_limits && (timeout_ms < 0 || timeout_ms > LIMITS_CHECK_MS) ? LIMITS_CHECK_MS : timeout_ms);

@@ -38,6 +38,7 @@ struct program_exchange {
     size_t to_send_len;
     struct buf *received;
     bool has_output_ended;
+    bool is_refused; /* it reads no more: what is left is not sent */
 };
 enum status program_child_wait(struct program_child *child, const struct task *task, struct program_exchange *exchange,
                                int timeout_ms) NONNULL MUST_CHECK;

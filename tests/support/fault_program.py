@@ -1,7 +1,7 @@
 """A program that fails in a given way at a given point: {"point": "running", "fault": "exit1"}.
 
 Points: reading (the request is not yet read whole), running, writing (half of the answer is out), after (all of it is),
-idle (a moment later). At its start it does what the file FAULT_AT_START says, once: the file is taken away.
+idle (a moment later), deaf (likewise, and until then it cannot be written to). At its start it does what the file FAULT_AT_START says, once: the file is taken away.
 """
 import json
 import os
@@ -71,7 +71,9 @@ while True:
         fail(kind)
         answer = answer[10:]
     say(answer)
-    if point == "idle":
+    if point == "deaf":
+        os.close(0)
+    if point in ("deaf", "idle"):
         time.sleep(0.05)
-    if point in ("after", "idle"):
+    if point in ("after", "deaf", "idle"):
         fail(kind)
