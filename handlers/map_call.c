@@ -221,7 +221,7 @@ static void look_at_quorum(struct map_call *call)
 static unsigned workers_of(const struct app *app, const struct map_options *options)
 {
     const struct task *task = task_table[options->request.task];
-    return task->group > 0 ? task->workers : app->limits->workers;
+    return task->group > 0 ? task->workers.workers_max : app->limits->workers;
 }
 
 static size_t chunk_items(const struct map_call *call)

@@ -80,6 +80,7 @@ struct mailbox {
     _Alignas(64) _Atomic uint32_t is_sleeping; /* the worker's futex */
     _Atomic uint32_t done_count;               /* worker: one more after each DONE, and once when it is ready */
     _Atomic uint32_t generation;               /* worker: its own, once it is ready to claim */
+    _Atomic uint32_t first_done;               /* worker: done_count as it was then */
     _Atomic uint32_t pong;                     /* worker: the last ping it saw */
     _Alignas(64) _Atomic uint32_t ping;        /* front end */
     struct slot slots[MAILBOX_SLOTS];

@@ -20,7 +20,6 @@
 
 #include "base/clock.h"
 #include "pool/process_pool_internal.h"
-#include "pool/worker.h"
 
 enum {
     ATTEMPTS_MAX = 2, /* of a job whose worker died under it, if its task is idempotent */
@@ -40,7 +39,7 @@ static unsigned group_of(const struct process_pool *pool, const struct job *job)
 
 static struct job_queue *queue_of(struct process_pool *pool, const struct job *job)
 {
-    return &pool->queues[group_of(pool, job)];
+    return &pool->groups[group_of(pool, job)].queue;
 }
 
 /* ---- ending a job */
@@ -89,12 +88,13 @@ static void collect_slot(struct process_pool *pool, struct worker_entry *worker,
         worker->kill_ns = 0; /* it was cancelled, and ended by itself */
     }
     worker->jobs_done++;
+    worker_wear_note_job(&worker->wear, result->max_rss_kib);
     worker->is_long = false;
     worker_entry_free_slot(worker, slot);
     mailbox_release(worker->mailbox, slot);
 }
 
-static void look_again_at(struct process_pool *pool, uint64_t at_ns)
+void process_pool_look_again(struct process_pool *pool, uint64_t at_ns)
 {
     if (at_ns < pool->next_tick_ns)
         pool->next_tick_ns = at_ns;
@@ -104,7 +104,7 @@ static void look_again_at(struct process_pool *pool, uint64_t at_ns)
 static void expect_claim(struct process_pool *pool, struct worker_entry *worker)
 {
     worker->posted_ns = clock_now_ns();
-    look_again_at(pool, worker->posted_ns + UNCLAIMED_MS * NS_PER_MS);
+    process_pool_look_again(pool, worker->posted_ns + UNCLAIMED_MS * NS_PER_MS);
 }
 
 static void collect_done(struct process_pool *pool, struct worker_entry *worker)
@@ -114,6 +114,8 @@ static void collect_done(struct process_pool *pool, struct worker_entry *worker)
             collect_slot(pool, worker, slot);
     if (worker->used > 0)
         expect_claim(pool, worker);
+    else
+        worker->idle_ns = clock_now_ns();
 }
 
 static void collect_worker(struct process_pool *pool, struct worker_entry *worker)
@@ -141,9 +143,8 @@ static size_t result_max_of(const struct process_pool *pool, const struct job *j
 }
 
 /* The worker has a free slot. */
-static void post(struct process_pool *pool, unsigned index, struct job *job)
+static void post(struct process_pool *pool, struct worker_entry *worker, struct job *job)
 {
-    struct worker_entry *worker = &pool->workers[index];
     unsigned slot = 0;
     while (worker->in_use[slot])
         slot++;
@@ -156,7 +157,7 @@ static void post(struct process_pool *pool, unsigned index, struct job *job)
     }
     if (worker->used == 0)
         expect_claim(pool, worker);
-    job->worker = index;
+    job->worker = (unsigned)(worker - pool->workers);
     job->slot = slot;
     job->sequence = pool->next_sequence++;
     worker->jobs[slot] = job;
@@ -168,17 +169,14 @@ static void post(struct process_pool *pool, unsigned index, struct job *job)
     mailbox_post(worker->mailbox, slot, job->sequence);
 }
 
-/* The group's ready worker with the fewest jobs, if it has fewer than `limit` and will be done with them soon; -1:
- * none.
- */
-static int least_busy(const struct process_pool *pool, unsigned group, unsigned limit)
+/* The group's worker with the fewest jobs, if it has fewer than `limit` and will be done with them soon; NULL: none. */
+static struct worker_entry *least_busy(const struct group_entry *group, unsigned limit)
 {
-    int best = -1;
-    for (unsigned i = 0; i < pool->config.workers; i++) {
-        const struct worker_entry *worker = &pool->workers[i];
-        if (worker->group == group && worker->used < limit && !worker->is_long && worker->busy_ns < AHEAD_NS &&
-            worker_entry_is_ready(worker)) {
-            best = (int)i;
+    struct worker_entry *best = NULL;
+    for (unsigned i = 0; i < group->seat_count; i++) {
+        struct worker_entry *worker = &group->seats[i];
+        if (worker->used < limit && !worker->is_long && worker->busy_ns < AHEAD_NS && worker_entry_takes_jobs(worker)) {
+            best = worker;
             limit = worker->used;
             if (limit == 0)
                 break;
@@ -199,7 +197,7 @@ static bool recall(struct process_pool *pool, struct worker_entry *worker, unsig
 }
 
 /* Puts all READY jobs of a worker back into the queue, in their order. */
-static void recall_all(struct process_pool *pool, struct worker_entry *worker)
+void process_pool_recall_all(struct process_pool *pool, struct worker_entry *worker)
 {
     for (unsigned i = 0; i < MAILBOX_SLOTS; i++) { /* newest first, each to the front of the queue */
         int newest = -1;
@@ -214,13 +212,12 @@ static void recall_all(struct process_pool *pool, struct worker_entry *worker)
 }
 
 /* A job for a worker that has run dry, from one of its group that has more than it can run now. */
-static bool steal(struct process_pool *pool, unsigned group)
+static bool steal(struct process_pool *pool, const struct group_entry *group)
 {
     struct worker_entry *richest = NULL;
-    for (unsigned i = 0; i < pool->config.workers; i++)
-        if (pool->workers[i].group == group && pool->workers[i].used > 1 &&
-            (richest == NULL || pool->workers[i].used > richest->used))
-            richest = &pool->workers[i];
+    for (unsigned i = 0; i < group->seat_count; i++)
+        if (group->seats[i].used > 1 && (richest == NULL || group->seats[i].used > richest->used))
+            richest = &group->seats[i];
     if (richest == NULL)
         return false;
     int slot = worker_entry_newest_slot(richest);
@@ -230,24 +227,23 @@ static bool steal(struct process_pool *pool, unsigned group)
     return true;
 }
 
-static void dispatch_group(struct process_pool *pool, unsigned group)
+static void dispatch_group(struct process_pool *pool, struct group_entry *group)
 {
-    struct job_queue *queue = &pool->queues[group];
-    for (;;) {
-        struct job *job;
-        int index = 0;
-        while (queue->count > 0 && (index = least_busy(pool, group, MAILBOX_SLOTS)) >= 0 &&
+    struct job_queue *queue = &group->queue;
+    struct worker_entry *worker = NULL;
+    struct job *job;
+    do {
+        while (queue->count > 0 && (worker = least_busy(group, MAILBOX_SLOTS)) != NULL &&
                (job = job_queue_take(queue)) != NULL)
-            post(pool, (unsigned)index, job);
-        if (queue->count > 0 || least_busy(pool, group, 1) < 0 || !steal(pool, group))
-            return;
-    }
+            post(pool, worker, job);
+    } while (queue->count == 0 && least_busy(group, 1) != NULL && steal(pool, group));
+    worker_turnover_note_waiting(pool, group, queue->count > 0 && worker == NULL);
 }
 
 static void dispatch(struct process_pool *pool)
 {
-    for (unsigned group = 0; group < pool->config.group_count; group++)
-        dispatch_group(pool, group);
+    for (unsigned i = 0; i < pool->config.group_count; i++)
+        dispatch_group(pool, &pool->groups[i]);
 }
 
 /* ---- dooming and settling */
@@ -255,7 +251,7 @@ static void dispatch(struct process_pool *pool)
 static void kill_doomed(struct process_pool *pool, unsigned index)
 {
     pool->config.kill_worker(pool->config.kill_context, index, pool->workers[index].generation,
-                             pool->workers[index].doom_reason);
+                             pool->workers[index].doom_reason, pool->workers[index].is_dismissed);
 }
 
 static uint64_t doom(struct process_pool *pool, unsigned index, const char *reason)
@@ -275,18 +271,26 @@ static bool end_running(struct process_pool *pool, unsigned index, unsigned slot
 {
     struct worker_entry *worker = &pool->workers[index];
     const struct job *job = worker->jobs[slot];
-    recall_all(pool, worker);
+    process_pool_recall_all(pool, worker);
     if (mailbox_peek(worker->mailbox, slot).state == SLOT_DONE)
         return false;
     if (job == NULL || !task_table[job->task]->polls_cancel || pool->config.cancel_grace_ns == 0) {
-        look_again_at(pool, doom(pool, index, reason));
+        process_pool_look_again(pool, doom(pool, index, reason));
         return true;
     }
     atomic_store_explicit(&worker->mailbox->slots[slot].is_cancelled, 1, memory_order_relaxed);
     worker->doom_reason = reason;
     worker->kill_ns = clock_now_ns() + pool->config.cancel_grace_ns;
-    look_again_at(pool, worker->kill_ns);
+    process_pool_look_again(pool, worker->kill_ns);
     return true;
+}
+
+void process_pool_dismiss(struct process_pool *pool, struct worker_entry *worker, const char *reason)
+{
+    worker->is_doomed = worker->is_dismissed = true;
+    worker->doom_reason = reason;
+    process_pool_look_again(pool, clock_now_ns() + KILL_RETRY_MS * NS_PER_MS);
+    kill_doomed(pool, (unsigned)(worker - pool->workers));
 }
 
 /* SIGKILL comes from outside (an operator, the kernel that is out of memory): that says nothing of the job. */
@@ -335,27 +339,27 @@ enum status process_pool_create(const struct process_pool_config *config, struct
     struct worker_entry *workers = calloc(config->workers, sizeof *workers);
     struct loop_entry *loops = calloc(config->loops, sizeof *loops);
     unsigned group_count = config->group_count > 0 ? config->group_count : 1;
-    struct job_queue *queues = calloc(group_count, sizeof *queues);
+    struct group_entry *groups = calloc(group_count, sizeof *groups);
     struct job_task *tasks = calloc(task_count, sizeof *tasks);
-    if (pool == NULL || workers == NULL || loops == NULL || queues == NULL || tasks == NULL ||
+    if (pool == NULL || workers == NULL || loops == NULL || groups == NULL || tasks == NULL ||
         pthread_mutex_init(&pool->lock, NULL) != 0) {
         free(pool);
         free(workers);
         free(loops);
-        free(queues);
+        free(groups);
         free(tasks);
         return ST_NO_MEMORY;
     }
     pool->config = *config;
     pool->config.group_count = group_count;
-    pool->queues = queues;
+    pool->groups = groups;
     pool->tasks = tasks;
     pool->workers = workers;
     pool->loops = loops;
     pool->next_tick_ns = CLOCK_NEVER;
     quarantine_init(&pool->quarantine, config->quarantine_ns);
     for (unsigned i = 0; i < group_count; i++)
-        queues[i].tasks = tasks;
+        groups[i].queue.tasks = tasks;
     for (size_t i = 0; i < task_count; i++)
         tasks[i].started_max = task_table[i]->concurrency_max;
     for (unsigned i = 0; i < config->loops; i++)
@@ -365,6 +369,16 @@ enum status process_pool_create(const struct process_pool_config *config, struct
         workers[i].spill = config->spills[i];
         workers[i].group = config->groups ? config->groups[i] : 0;
         worker_entry_attach(&workers[i]);
+        struct group_entry *group = &groups[workers[i].group];
+        if (group->seat_count++ == 0)
+            group->seats = &workers[i];
+    }
+    for (unsigned i = 0; i < group_count; i++) {
+        if (config->limits != NULL)
+            groups[i].limits = config->limits[i];
+        else
+            groups[i].limits.workers = groups[i].limits.workers_max = groups[i].seat_count;
+        groups[i].workers = groups[i].told = groups[i].limits.workers;
     }
     *ret_pool = pool;
     return ST_OK;
@@ -376,26 +390,29 @@ void process_pool_free(struct process_pool *pool)
         return;
     pthread_mutex_destroy(&pool->lock);
     free(pool->workers);
-    free(pool->queues);
+    free(pool->groups);
     free(pool->loops);
     free(pool->tasks);
     free(pool);
 }
 
 /* For how long, at least, no worker of the group can start this job. */
-static uint64_t wait_of(const struct process_pool *pool, unsigned group, const struct job *job, uint64_t now_ns)
+static uint64_t wait_of(const struct group_entry *group, const struct job *job, uint64_t now_ns)
 {
     uint64_t busy_ns = 0;
     unsigned ready = 0;
-    for (unsigned i = 0; i < pool->config.workers; i++) {
-        const struct worker_entry *worker = &pool->workers[i];
-        if (worker->group != group || !worker_entry_is_ready(worker))
+    for (unsigned i = 0; i < group->seat_count; i++) {
+        const struct worker_entry *worker = &group->seats[i];
+        if (!worker_entry_takes_jobs(worker))
             continue;
         uint64_t elapsed_ns = worker->used > 0 && now_ns > worker->posted_ns ? now_ns - worker->posted_ns : 0;
         busy_ns += worker->busy_ns > elapsed_ns ? worker->busy_ns - elapsed_ns : 0;
         ready++;
     }
-    return ready > 0 ? busy_ns / ready + job_queue_wait_ns(&pool->queues[group], job, ready) : 0;
+    if (ready == 0)
+        return 0;
+    unsigned workers = ready + group->limits.workers_max - group->workers; /* those that may come too */
+    return busy_ns / workers + job_queue_wait_ns(&group->queue, job, workers);
 }
 
 /* ST_OK: the job may come in. */
@@ -407,17 +424,17 @@ static enum status refusal_of(struct process_pool *pool, struct job *job, uint64
         return ST_OK;
     if (pool->held_bytes > 0 && pool->held_bytes + job_bytes(job) > pool->config.queue_max_bytes)
         return ST_QUEUE_FULL;
-    unsigned group = group_of(pool, job);
-    if (least_busy(pool, group, 1) >= 0)
+    const struct group_entry *group = &pool->groups[group_of(pool, job)];
+    if (least_busy(group, 1) != NULL)
         return ST_OK;
     /* jobs in mailboxes behind the running one wait too */
-    size_t waiting = pool->queues[group].count;
-    for (unsigned i = 0; i < pool->config.workers; i++)
-        waiting += pool->workers[i].group == group && pool->workers[i].used > 1 ? pool->workers[i].used - 1 : 0;
+    size_t waiting = group->queue.count;
+    for (unsigned i = 0; i < group->seat_count; i++)
+        waiting += group->seats[i].used > 1 ? group->seats[i].used - 1 : 0;
     waiting -= waiting < pool->admitted ? waiting : pool->admitted; /* their maps were counted once */
     if (waiting >= pool->config.queue_max)
         return ST_QUEUE_FULL;
-    job->usage.queue_ns = wait_of(pool, group, job, now_ns);
+    job->usage.queue_ns = wait_of(group, job, now_ns);
     bool is_in_time =
         job->usage.queue_ns == 0 || job->deadline_ns == CLOCK_NEVER || now_ns + job->usage.queue_ns <= job->deadline_ns;
     return is_in_time ? ST_OK : ST_OVERLOADED;
@@ -497,6 +514,7 @@ void process_pool_collect(struct process_pool *pool, unsigned loop)
     pthread_mutex_lock(&pool->lock);
     for (unsigned i = 0; i < pool->config.workers; i++)
         collect_worker(pool, &pool->workers[i]);
+    worker_turnover_look(pool, clock_now_ns());
     dispatch(pool);
     struct job *job = own->ended.first;
     own->ended = (struct job_list){ 0 };
@@ -527,11 +545,12 @@ void process_pool_worker_started(struct process_pool *pool, unsigned index, uint
     pthread_mutex_lock(&pool->lock);
     struct worker_entry *worker = &pool->workers[index];
     worker->is_alive = true;
-    worker->is_doomed = worker->is_suspect = worker->is_long = false;
+    worker->is_doomed = worker->is_dismissed = worker->is_suspect = worker->is_long = false;
     worker->kill_ns = 0;
     worker->generation = generation;
     worker->pid = pid;
-    worker->posted_ns = clock_now_ns();
+    worker->posted_ns = worker->idle_ns = clock_now_ns();
+    worker_turnover_begin(pool, worker, worker->posted_ns);
     for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++) { /* left over by a front end that died: for nobody */
         struct slot_word word = mailbox_peek(worker->mailbox, slot);
         if (!worker->in_use[slot] || worker->jobs[slot] != NULL)
@@ -544,6 +563,7 @@ void process_pool_worker_started(struct process_pool *pool, unsigned index, uint
             mailbox_release(worker->mailbox, slot);
         }
     }
+    worker_turnover_look(pool, worker->posted_ns);
     dispatch(pool);
     pthread_mutex_unlock(&pool->lock);
 }
@@ -552,14 +572,12 @@ void process_pool_worker_died(struct process_pool *pool, unsigned index, uint32_
 {
     pthread_mutex_lock(&pool->lock);
     struct worker_entry *worker = &pool->workers[index];
-    if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == WORKER_EXIT_RECYCLED)
-        pool->stats.recycled++;
-    else if (!worker->is_doomed && worker->kill_ns == 0)
+    if (!worker->is_doomed && worker->kill_ns == 0)
         pool->stats.crashes++;
     worker->is_alive = false;
     worker->pid = 0;
     worker->seen_done = atomic_load_explicit(&worker->mailbox->done_count, memory_order_acquire);
-    recall_all(pool, worker);
+    process_pool_recall_all(pool, worker);
     for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++) {
         if (!worker->in_use[slot])
             continue;
@@ -570,6 +588,7 @@ void process_pool_worker_died(struct process_pool *pool, unsigned index, uint32_
                      word, generation)) /* RUNNING, or whatever a worker wrote there that had lost its mind */
             settle(pool, worker, slot, wait_status);
     }
+    worker_turnover_look(pool, clock_now_ns());
     dispatch(pool);
     pthread_mutex_unlock(&pool->lock);
 }
@@ -610,12 +629,12 @@ static uint64_t look_after(struct process_pool *pool, unsigned index, uint64_t n
         return due_ns;
     if (worker_entry_has_claimed(worker)) { /* the running job's deadline looks after it */
         worker->is_long = true;
-        recall_all(pool, worker);
+        process_pool_recall_all(pool, worker);
         return CLOCK_NEVER;
     }
     if (!worker_entry_is_ready(worker)) /* still starting */
         return now_ns + UNCLAIMED_MS * NS_PER_MS;
-    recall_all(pool, worker);
+    process_pool_recall_all(pool, worker);
     worker->is_suspect = true;
     worker->suspect_ns = now_ns;
     atomic_fetch_add_explicit(&worker->mailbox->ping, 1, memory_order_seq_cst);
@@ -627,6 +646,7 @@ void process_pool_tick(struct process_pool *pool, uint64_t now_ns)
 {
     pthread_mutex_lock(&pool->lock);
     pool->next_tick_ns = CLOCK_NEVER;
+    worker_turnover_look(pool, now_ns);
     for (unsigned i = 0; i < pool->config.workers; i++) {
         uint64_t next_ns = look_after(pool, i, now_ns);
         if (next_ns < pool->next_tick_ns)

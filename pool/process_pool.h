@@ -22,15 +22,18 @@
 #include "pool/bell.h"
 #include "pool/job.h"
 #include "pool/mailbox.h"
+#include "pool/worker_wear.h"
 
 struct process_pool; /* opaque */
 
 struct process_pool_config {
-    unsigned workers;                 /* 1..256 */
+    unsigned workers;                 /* seats for them, used or not */
     struct mailbox *const *mailboxes; /* one per worker */
     const struct spill *spills;       /* one per worker */
     const unsigned *groups;           /* one per worker: whose tasks it runs (task.h); NULL: all are in group 0 */
     unsigned group_count;             /* at least 1 */
+    const struct worker_limits
+        *limits; /* one per group, good for as long as the pool; NULL: all seats are used, for ever */
     unsigned loops;
     struct bell *const *bells; /* one per loop */
     const int *event_fds;      /* one per loop */
@@ -42,8 +45,11 @@ struct process_pool_config {
     /* Asks the supervisor to SIGKILL that worker, if that generation still lives; perhaps more than once. `reason` is
      * for the log: the code of the job's status, "unresponsive" or "orphaned". Must not block. Called with the pool's
      * lock held. */
-    void (*kill_worker)(void *context, unsigned worker, uint32_t generation, const char *reason);
+    void (*kill_worker)(void *context, unsigned worker, uint32_t generation, const char *reason, bool is_idle);
     void *kill_context;
+    /* Tells the supervisor how many workers of the group there are to be; false: it did not fit, and is said again.
+     * Must not block, likewise. NULL: there are as many as there are. */
+    bool (*want_workers)(void *context, unsigned group, unsigned count);
 };
 
 /* Takes over mailboxes as a predecessor left them: jobs that nobody waits for are recalled or, if running, killed.
@@ -77,7 +83,15 @@ uint64_t process_pool_next_tick(struct process_pool *pool) NONNULL; /* CLOCK_NEV
 void process_pool_worker_started(struct process_pool *pool, unsigned index, uint32_t generation, pid_t pid) NONNULL;
 void process_pool_worker_died(struct process_pool *pool, unsigned index, uint32_t generation, int wait_status) NONNULL;
 
-enum worker_state { WORKER_DEAD, WORKER_STARTING, WORKER_IDLE, WORKER_BUSY, WORKER_UNRESPONSIVE, WORKER_DOOMED };
+enum worker_state {
+    WORKER_DEAD,
+    WORKER_STARTING,
+    WORKER_IDLE,
+    WORKER_BUSY,
+    WORKER_RETIRING, /* its successor is there */
+    WORKER_UNRESPONSIVE,
+    WORKER_DOOMED
+};
 const char *worker_state_name(enum worker_state state);
 
 struct worker_info {
@@ -92,7 +106,8 @@ struct worker_info {
 };
 
 struct process_pool_stats {
-    unsigned workers, workers_ready; /* of group 0. ready: alive, started and neither doomed nor unresponsive */
+    unsigned workers, workers_ready; /* of group 0: wanted, and of those ready. That is: alive, started and neither
+                                        doomed nor unresponsive */
     size_t queued;                   /* accepted, not started */
     size_t held_bytes;               /* args and payloads of jobs that have not ended */
     size_t queue_max;
@@ -111,7 +126,7 @@ void process_pool_get_group(struct process_pool *pool, unsigned group, struct pr
 /* Wall time of one run of the task (each item of a chunk is one): a moving average over the jobs that went well. 0:
  * none yet. */
 uint64_t process_pool_get_run_ns(struct process_pool *pool, unsigned task) NONNULL;
-/* Fills up to `count` entries, returns how many workers there are. */
+/* Fills up to `count` entries and returns how many there are: one for each worker that lives or is to live. */
 unsigned process_pool_get_workers(struct process_pool *pool, struct worker_info *ret_workers, unsigned count) NONNULL;
 
 #endif

@@ -1,4 +1,5 @@
-/* process_pool_internal: the pool's state, for process_pool.c and process_pool_stats.c only. */
+/* process_pool_internal: the pool's state, for process_pool.c, process_pool_stats.c and
+ * worker_turnover.c only. */
 #ifndef TWINPOOL_POOL_PROCESS_POOL_INTERNAL_H
 #define TWINPOOL_POOL_PROCESS_POOL_INTERNAL_H
 
@@ -15,13 +16,26 @@ struct loop_entry {
     struct bell_ringer ringer;
 };
 
+struct group_entry {
+    struct job_queue queue;
+    struct worker_limits limits;
+    struct worker_entry *seats; /* its part of the pool's workers */
+    unsigned seat_count;
+    unsigned workers;  /* there are to be: limits.workers, or more while jobs wait */
+    bool is_replacing; /* and one more, for a worker that is worn: */
+    struct worker_entry *worn;
+    uint32_t worn_generation;
+    unsigned told;       /* what the supervisor was told */
+    uint64_t waiting_ns; /* since when there has been a job that no worker could take; 0: there is none */
+};
+
 struct process_pool {
     struct process_pool_config config;
-    pthread_mutex_t lock;     /* guards everything below */
-    struct job_queue *queues; /* per group */
-    struct job_task *tasks;   /* per task */
-    size_t admitted;          /* jobs not ended that are exempt from the bound */
-    size_t held_bytes;        /* args and payloads of all jobs that have not ended */
+    pthread_mutex_t lock; /* guards everything below */
+    struct group_entry *groups;
+    struct job_task *tasks; /* per task */
+    size_t admitted;        /* jobs not ended that are exempt from the bound */
+    size_t held_bytes;      /* args and payloads of all jobs that have not ended */
     uint32_t next_sequence;
     uint64_t next_tick_ns;
     struct worker_entry *workers;
@@ -29,5 +43,23 @@ struct process_pool {
     struct quarantine quarantine;
     struct process_pool_stats stats;
 };
+
+/* ---- process_pool.c, with the lock held */
+
+/* Puts all READY jobs of a worker back into the queue, in their order. */
+void process_pool_recall_all(struct process_pool *pool, struct worker_entry *worker) NONNULL;
+/* Has a worker without jobs killed that is no longer needed; the reason is static text. */
+void process_pool_dismiss(struct process_pool *pool, struct worker_entry *worker, const char *reason) NONNULL;
+/* Has the tick come by then. */
+void process_pool_look_again(struct process_pool *pool, uint64_t at_ns) NONNULL;
+
+/* ---- worker_turnover.c, likewise */
+
+/* Replaces worn workers, and has as many as are needed; jobs may have to be dispatched afterwards. */
+void worker_turnover_look(struct process_pool *pool, uint64_t now_ns) NONNULL;
+/* A generation has started. */
+void worker_turnover_begin(struct process_pool *pool, struct worker_entry *worker, uint64_t now_ns) NONNULL;
+/* After a dispatch: are there jobs that no worker can take? */
+void worker_turnover_note_waiting(struct process_pool *pool, struct group_entry *group, bool is_waiting) NONNULL;
 
 #endif

@@ -14,6 +14,8 @@ const char *worker_state_name(enum worker_state state)
         return "idle";
     case WORKER_BUSY:
         return "busy";
+    case WORKER_RETIRING:
+        return "retiring";
     case WORKER_UNRESPONSIVE:
         return "unresponsive";
     case WORKER_DOOMED:
@@ -43,7 +45,18 @@ static enum worker_state state_of(const struct worker_entry *worker)
         return WORKER_BUSY;
     if (!worker_entry_is_ready(worker))
         return WORKER_STARTING;
+    if (worker->is_retiring)
+        return WORKER_RETIRING;
     return running_slot(worker) >= 0 ? WORKER_BUSY : WORKER_IDLE;
+}
+
+/* While one is replaced there is one more: that is nobody's concern. */
+static unsigned count_ready(const struct group_entry *group)
+{
+    unsigned ready = 0;
+    for (unsigned i = 0; i < group->seat_count; i++)
+        ready += worker_entry_is_ready(&group->seats[i]) ? 1 : 0;
+    return ready < group->workers ? ready : group->workers;
 }
 
 void process_pool_get_stats(struct process_pool *pool, struct process_pool_stats *ret_stats)
@@ -53,11 +66,11 @@ void process_pool_get_stats(struct process_pool *pool, struct process_pool_stats
     ret_stats->queue_max = pool->config.queue_max;
     ret_stats->held_bytes = pool->held_bytes;
     for (unsigned group = 0; group < pool->config.group_count; group++)
-        ret_stats->queued += pool->queues[group].count;
+        ret_stats->queued += pool->groups[group].queue.count;
+    ret_stats->workers = pool->groups[0].workers;
+    ret_stats->workers_ready = count_ready(&pool->groups[0]);
     for (unsigned i = 0; i < pool->config.workers; i++) {
         const struct worker_entry *worker = &pool->workers[i];
-        ret_stats->workers += worker->group == 0 ? 1 : 0;
-        ret_stats->workers_ready += worker->group == 0 && worker_entry_is_ready(worker) ? 1 : 0;
         for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++) {
             if (!worker->in_use[slot])
                 continue;
@@ -72,15 +85,12 @@ void process_pool_get_stats(struct process_pool *pool, struct process_pool_stats
 void process_pool_get_group(struct process_pool *pool, unsigned group, struct process_pool_group *ret_group)
 {
     pthread_mutex_lock(&pool->lock);
-    *ret_group = (struct process_pool_group){ .queued = pool->queues[group].count };
-    for (unsigned i = 0; i < pool->config.workers; i++) {
-        const struct worker_entry *worker = &pool->workers[i];
-        if (worker->group != group)
-            continue;
-        ret_group->workers++;
-        ret_group->workers_ready += worker_entry_is_ready(worker) ? 1 : 0;
-        ret_group->queued += worker->used > 1 ? worker->used - 1 : 0;
-    }
+    const struct group_entry *entry = &pool->groups[group];
+    *ret_group = (struct process_pool_group){ .workers = entry->workers,
+                                              .workers_ready = count_ready(entry),
+                                              .queued = entry->queue.count };
+    for (unsigned i = 0; i < entry->seat_count; i++)
+        ret_group->queued += entry->seats[i].used > 1 ? entry->seats[i].used - 1 : 0;
     pthread_mutex_unlock(&pool->lock);
 }
 
@@ -92,16 +102,31 @@ uint64_t process_pool_get_run_ns(struct process_pool *pool, unsigned task)
     return run_ns;
 }
 
+/* Of the dead ones those are listed that will be replaced; the other seats are empty. */
+static bool is_listed(const struct process_pool *pool, const struct worker_entry *worker)
+{
+    const struct group_entry *group = &pool->groups[worker->group];
+    unsigned before = 0;
+    if (worker->is_alive)
+        return true;
+    for (unsigned i = 0; i < group->seat_count; i++)
+        before += group->seats[i].is_alive || &group->seats[i] < worker ? 1 : 0;
+    return before < group->workers;
+}
+
 unsigned process_pool_get_workers(struct process_pool *pool, struct worker_info *ret_workers, unsigned count)
 {
     uint64_t now_ns = clock_now_ns();
     pthread_mutex_lock(&pool->lock);
-    for (unsigned i = 0; i < pool->config.workers && i < count; i++) {
+    unsigned listed = 0;
+    for (unsigned i = 0; i < pool->config.workers; i++) {
         const struct worker_entry *worker = &pool->workers[i];
+        if (!is_listed(pool, worker) || listed++ >= count)
+            continue;
         int slot = running_slot(worker);
         const struct job *job = slot >= 0 ? worker->jobs[slot] : NULL;
         uint64_t started_ns = slot >= 0 ? worker->mailbox->slots[slot].result.started_ns : now_ns;
-        ret_workers[i] =
+        ret_workers[listed - 1] =
             (struct worker_info){ .pid = worker->pid,
                                   .group = worker->group,
                                   .state = state_of(worker),
@@ -112,5 +137,5 @@ unsigned process_pool_get_workers(struct process_pool *pool, struct worker_info 
                                   .running_ns = job != NULL && now_ns > started_ns ? now_ns - started_ns : 0 };
     }
     pthread_mutex_unlock(&pool->lock);
-    return pool->config.workers;
+    return listed;
 }

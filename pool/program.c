@@ -73,7 +73,7 @@ NORETURN static void end_likewise(const struct task *task)
         kill(getpid(), WTERMSIG(wait_status));
         raise(SIGKILL); /* that signal does not end a process */
     }
-    _exit(WEXITSTATUS(wait_status) == WORKER_EXIT_RECYCLED ? 1 : WEXITSTATUS(wait_status));
+    _exit(WEXITSTATUS(wait_status));
 }
 
 /* It has said what it must not. The job fails; the program, which may say more, is of no use any more. */

@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -366,22 +365,6 @@ static void enter_sandbox(const struct worker_config *config)
     cpu_before_ns = cpu_time_ns(&max_rss_kib); /* none of this is the first job's */
 }
 
-/* Has it done enough, or taken too much? A tenth more or less, lest all of them are replaced together. */
-static bool is_worn(const struct worker_config *config, uint64_t max_rss_kib)
-{
-    static unsigned jobs_done, jobs_max;
-    static uint64_t first_rss_kib;
-    if (jobs_done++ == 0) {
-        uint32_t random = 0;
-        ssize_t ignored = getrandom(&random, sizeof random, GRND_NONBLOCK);
-        (void)ignored;
-        jobs_max = config->jobs_max - config->jobs_max / 10 + random % (config->jobs_max / 5 + 1);
-        first_rss_kib = max_rss_kib;
-    }
-    return (config->jobs_max > 0 && jobs_done >= jobs_max) ||
-           (config->growth_max_kib > 0 && max_rss_kib > first_rss_kib + config->growth_max_kib);
-}
-
 void worker_main(const struct worker_config *config)
 {
     reset_signals();
@@ -404,6 +387,8 @@ void worker_main(const struct worker_config *config)
     struct mailbox *mailbox = config->mailbox;
     if (has_program && !program_open(config->task))
         _exit(EXIT_PROGRAM);
+    uint32_t done = atomic_load_explicit(&mailbox->done_count, memory_order_relaxed);
+    atomic_store_explicit(&mailbox->first_done, done + 1, memory_order_relaxed);
     atomic_store_explicit(&mailbox->generation, config->generation, memory_order_release);
     atomic_fetch_add_explicit(&mailbox->done_count, 1, memory_order_seq_cst);
     bell_ring(&ringers[0]);
@@ -420,13 +405,10 @@ void worker_main(const struct worker_config *config)
         }
         worker_run_slot(mailbox, &config->spill, slot);
         uint32_t loop = mailbox->slots[slot].request.loop;
-        uint64_t max_rss_kib = mailbox->slots[slot].result.max_rss_kib; /* before it is the front end's */
         mailbox_finish(mailbox, slot);
         if (loop < config->loops)
             bell_ring(&ringers[loop]);
         if (has_program && program_must_end())
             _exit(EXIT_PROGRAM);
-        if (is_worn(config, max_rss_kib))
-            _exit(WORKER_EXIT_RECYCLED); /* what is READY in the mailbox is the successor's, or another's */
     }
 }

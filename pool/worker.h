@@ -20,13 +20,8 @@ struct worker_config {
     const int *event_fds;      /* one per loop */
     int niceness;              /* 0..19, added to the inherited one */
     const struct task *task;   /* a user's, which it runs or whose program it drives; NULL: the built-in ones */
-    unsigned jobs_max;         /* then it ends, to be replaced: so many, a tenth more or less. 0: any */
     uint64_t memory_max;       /* bytes of address space of one that runs the built-in tasks; 0: any */
-    uint64_t growth_max_kib;   /* by which its peak may exceed that after its first job; likewise. 0: any */
 };
-
-/* The exit status of a worker that has done enough; of no other, whatever its program exits with. */
-enum { WORKER_EXIT_RECYCLED = 247 };
 
 /* To be called in a freshly forked, single-threaded child: drops what the worker must not have (signals' dispositions,
  * descriptors, privileges), then runs jobs until it is killed. Never returns. */

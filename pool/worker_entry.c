@@ -91,6 +91,11 @@ bool worker_entry_is_ready(const struct worker_entry *worker)
            atomic_load_explicit(&worker->mailbox->generation, memory_order_acquire) == worker->generation;
 }
 
+bool worker_entry_takes_jobs(const struct worker_entry *worker)
+{
+    return !worker->is_retiring && worker_entry_is_ready(worker) && !worker_wear_is_spent(&worker->wear, worker->used);
+}
+
 bool worker_entry_fill_request(struct worker_entry *worker, unsigned slot, const struct job *job, size_t result_max)
 {
     struct slot *to = &worker->mailbox->slots[slot];

@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "pool/job.h"
 #include "pool/mailbox.h"
+#include "pool/worker_wear.h"
 
 struct worker_entry {
     unsigned group;
@@ -27,10 +28,14 @@ struct worker_entry {
     uint32_t generation;
     pid_t pid;
     bool is_alive, is_doomed, is_suspect;
+    bool is_dismissed; /* doomed, but only because it is no longer needed: it is idle */
+    bool is_retiring;  /* its successor is there: it gets no more jobs, and is recycled when it has none */
+    struct worker_wear wear;
     bool is_long;            /* its running job takes long: nothing is posted behind it */
     const char *doom_reason; /* static text */
     uint64_t kill_ns;        /* when its cancelled job must have ended by itself; 0: it has none */
     uint64_t suspect_ns;     /* since when */
+    uint64_t idle_ns;        /* since when it has no jobs, if it has none */
     uint64_t posted_ns;      /* since when it has jobs of which it should claim one */
     uint32_t seen_done;
     uint64_t jobs_done;
@@ -42,6 +47,8 @@ void worker_entry_attach(struct worker_entry *worker) NONNULL;
 
 /* True: alive, started, and neither doomed, suspect nor busy with a cancelled job. */
 bool worker_entry_is_ready(const struct worker_entry *worker) NONNULL;
+/* True: ready, and not too worn for one more job. */
+bool worker_entry_takes_jobs(const struct worker_entry *worker) NONNULL;
 /* True: one of its jobs is RUNNING or DONE. */
 bool worker_entry_has_claimed(const struct worker_entry *worker) NONNULL;
 /* The slot whose job was posted last, -1: none. */

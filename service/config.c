@@ -218,6 +218,7 @@ static const struct {
     { "fetch-max-body-bytes", "fetch-max-total-bytes" },
     { "fetch-max-body-bytes", "fetch-memory-bytes" },
     { "fetch-per-call", "fetch-inflight-max" },
+    { "workers", "workers-max" },
 };
 
 /* A default gives way to a limit that was set lower; a value that was given does not. */
@@ -227,7 +228,8 @@ static bool check_bounds(struct config *config, const bool *given, FILE *errors)
     for (size_t i = 0; i < ARRAY_LEN(bounds); i++) {
         const struct config_option *part = config_option_find(bounds[i].part);
         const struct config_option *whole = config_option_find(bounds[i].whole);
-        if (config_value_number(part, config) <= config_value_number(whole, config))
+        uint64_t limit = config_value_number(whole, config); /* 0, where it may be that: none */
+        if (config_value_number(part, config) <= limit || (limit == 0 && whole->minimum == 0))
             continue;
         config_value_text(part, config, part_text);
         config_value_text(whole, config, text);

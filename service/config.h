@@ -38,6 +38,8 @@ struct config {
     uint32_t grace_ms;            /* after SIGTERM: time for work in flight */
     /* compute pool */
     unsigned workers;            /* 0: online CPUs within the cgroup's quota */
+    unsigned workers_max;        /* while jobs wait; 0: as workers */
+    uint32_t worker_idle_ms;     /* of one beyond workers */
     unsigned queue_max;          /* jobs waiting; 0: 16 per worker */
     size_t queue_max_bytes;      /* bytes of their bodies */
     uint32_t compute_timeout_ms; /* default deadline, queue time included */
@@ -49,6 +51,7 @@ struct config {
     uint32_t quarantine_ms;
     uint32_t cancel_grace_ms;
     unsigned worker_max_jobs;
+    uint32_t worker_max_age_ms;
     size_t worker_max_growth_bytes, worker_memory_bytes;
     /* fetch pool */
     unsigned io_threads;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/nearest_name.h"
 #include "pool/plugin.h"
 #include "pool/program.h"
@@ -36,8 +37,14 @@ static const struct config_option task_options[] = {
     { FIELD(idempotent), .kind = CONFIG_KIND_CHOICE, .choices = { "no", "yes" }, .initial = "no",
       .help = "whether a job whose worker died may be run again" },
     { FIELD(workers), NUMBER(CONFIG_KIND_COUNT, 1, 64, "1"), .help = "how many jobs of it run at once" },
+    { FIELD(workers_max), NUMBER(CONFIG_KIND_COUNT, 0, 64, "0"),
+      .help = "and how many while jobs wait; 0: never more than workers" },
+    { FIELD(idle_ms), NUMBER(CONFIG_KIND_MS, 0, 86400000, "60000"),
+      .help = "after which a worker beyond workers that had no job is ended" },
     { FIELD(max_jobs), NUMBER(CONFIG_KIND_COUNT, 0, 1000000000, "0"),
       .help = "jobs, about, after which a persistent program is started anew; 0: never" },
+    { FIELD(max_age_ms), NUMBER(CONFIG_KIND_MS, 0, 2592000000, "0"),
+      .help = "age, about, at which it is started anew; 0: never" },
     { FIELD(timeout_ms), NUMBER(CONFIG_KIND_MS, 0, 86400000, "0"),
       .help = "deadline of a job that names none; 0: as compute-timeout-ms" },
     { FIELD(priority), .kind = CONFIG_KIND_CHOICE, .choices = { "normal", "high", "low" }, .initial = "normal",
@@ -113,7 +120,8 @@ static bool is_of_builtins(const char *key)
 /* A plug-in says the rest itself. */
 static bool is_of_plugins(const char *key)
 {
-    static const char *const keys[] = { "plugin", "description", "workers", "max-jobs", NULL };
+    static const char *const keys[] = { "plugin",  "description", "workers",    "workers-max",
+                                        "idle-ms", "max-jobs",    "max-age-ms", NULL };
     return is_among(key, keys) || is_of_builtins(key);
 }
 
@@ -189,6 +197,8 @@ bool config_tasks_check(const struct config *config, unsigned *ret_line, char re
         *ret_line = task->line;
         if (task_find(task->name) >= 0)
             continue;
+        if (task->workers_max > 0 && task->workers_max < task->workers)
+            return config_fail(ret_message, "[task.%s] workers-max must be at least workers", task->name);
         if (task->plugin[0]) {
             if (!check_plugin(task, ret_message))
                 return false;
@@ -296,6 +306,17 @@ static bool make_program(const struct config_task *task, struct program *ret_pro
     return ret_program->environment != NULL && make_paths(task, ret_program);
 }
 
+/* A program has its own limit of memory. */
+static struct worker_limits worker_limits_of(const struct config_task *from, const struct config *config)
+{
+    return (struct worker_limits){ .workers = from->workers,
+                                   .workers_max = from->workers_max > 0 ? from->workers_max : from->workers,
+                                   .idle_max_ns = from->idle_ms * NS_PER_MS,
+                                   .jobs_max = from->max_jobs,
+                                   .growth_max_kib = from->plugin[0] ? config->worker_max_growth_bytes / 1024 : 0,
+                                   .age_max_ns = from->max_age_ms * NS_PER_MS };
+}
+
 static void set_limits(struct task *task, const struct config_task *from)
 {
     task->timeout_ms = from->timeout_ms;
@@ -362,8 +383,7 @@ bool config_tasks_register(const struct config *config, char ret_message[CONFIG_
         *task = (struct task){ .name = from->name,
                                .description = from->description,
                                .group = (unsigned)i + 1,
-                               .workers = from->workers,
-                               .jobs_max = from->max_jobs };
+                               .workers = worker_limits_of(from, config) };
         set_limits(task, from);
         if (!(from->plugin[0] ? make_plugin_task(from, task, ret_message)
                               : make_program_task(from, &programs[i], task, ret_message)))

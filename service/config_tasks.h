@@ -26,7 +26,8 @@ struct config_task {
     char args[CONFIG_TASK_TEXT_MAX];
     unsigned payload, idempotent; /* no, yes */
     unsigned output;              /* enum program_output */
-    unsigned workers, max_jobs;
+    unsigned workers, workers_max, max_jobs;
+    uint32_t idle_ms, max_age_ms;
     uint32_t timeout_ms; /* 0: as --compute-timeout-ms */
     unsigned priority;   /* enum task_priority */
     unsigned max_concurrency;

@@ -19,17 +19,19 @@ enum control_type {
     CONTROL_DRAIN,          /* finish what is in flight, then exit 0 */
     CONTROL_STOP,           /* give up what is in flight, answer every client, exit 0 */
     /* front end to supervisor */
-    CONTROL_SERVING,    /* the loops run */
-    CONTROL_KILL_WORKER /* worker, generation, reason */
+    CONTROL_SERVING,     /* the loops run */
+    CONTROL_KILL_WORKER, /* worker, generation, reason, is_idle */
+    CONTROL_WANT_WORKERS /* group, count */
 };
 
 struct control_message {
     uint32_t type; /* enum control_type */
-    uint32_t worker;
-    uint32_t generation;
+    uint32_t worker, generation;
+    uint32_t group, count; /* workers that it is to have */
     int32_t pid;
     int32_t wait_status;
-    char reason[24]; /* NUL-terminated, for the log */
+    uint32_t is_idle; /* it has no job, and is no longer needed */
+    char reason[24];  /* NUL-terminated, for the log */
 };
 
 /* False: no memory or descriptors. Both ends are close-on-exec. */

@@ -48,14 +48,23 @@ struct frontend {
 
 /* ---- the supervisor's messages */
 
-static void kill_worker(void *context, unsigned worker, uint32_t generation, const char *reason)
+static void kill_worker(void *context, unsigned worker, uint32_t generation, const char *reason, bool is_idle)
 {
     const struct frontend *frontend = context;
-    struct control_message message = { .type = CONTROL_KILL_WORKER, .worker = worker, .generation = generation };
+    struct control_message message = {
+        .type = CONTROL_KILL_WORKER, .worker = worker, .generation = generation, .is_idle = is_idle
+    };
     snprintf(message.reason, sizeof message.reason, "%s", reason);
     /* a full socket is no loss: the pool asks again while the worker lives */
     bool ignored = control_send(frontend->given->control_fd, &message);
     (void)ignored;
+}
+
+static bool want_workers(void *context, unsigned group, unsigned count)
+{
+    const struct frontend *frontend = context;
+    return control_send(frontend->given->control_fd,
+                        &(struct control_message){ .type = CONTROL_WANT_WORKERS, .group = group, .count = count });
 }
 
 static void on_control(struct watch *watch, uint32_t events)
@@ -162,13 +171,14 @@ static bool create_process_pool(struct frontend *frontend)
 {
     const struct shared *shared = frontend->given->shared;
     const struct config *config = frontend->given->config;
-    unsigned by_workers = shared->builtin_workers * QUEUE_PER_WORKER;
+    unsigned by_workers = shared->limits[0].workers_max * QUEUE_PER_WORKER;
     struct process_pool_config pool_config = {
         .workers = shared->workers,
         .mailboxes = shared->mailboxes,
         .spills = shared->spills,
         .groups = shared->groups,
         .group_count = shared->group_count,
+        .limits = shared->limits,
         .loops = shared->loops,
         .bells = shared->bells,
         .event_fds = shared->event_fds,
@@ -181,6 +191,7 @@ static bool create_process_pool(struct frontend *frontend)
         .cancel_grace_ns = config->cancel_grace_ms * NS_PER_MS,
         .kill_worker = kill_worker,
         .kill_context = frontend,
+        .want_workers = want_workers,
     };
     if (process_pool_create(&pool_config, &frontend->server.app.process_pool) != ST_OK)
         return false;
@@ -328,7 +339,7 @@ int frontend_main(const struct frontend_config *given)
     frontend.server.guard_limits = (struct http_guard_limits){ .header_bytes = given->config->max_header_bytes,
                                                                .header_count = 100,
                                                                .target_bytes = given->config->max_url_bytes };
-    fill_limits(given->config, given->shared->builtin_workers, &frontend.server.limits);
+    fill_limits(given->config, given->shared->limits[0].workers_max, &frontend.server.limits);
     frontend.server.app = (struct app){ .limits = &frontend.server.limits,
                                         .get_server_stats = get_server_stats,
                                         .started_ns = clock_now_ns(),

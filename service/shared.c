@@ -10,12 +10,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/cpu_count.h"
 #include "base/log.h"
 #include "pool/program.h"
 #include "service/listen_address.h"
 
-enum { LISTEN_BACKLOG = 4096, SPILL_ALIGN = 4096 };
+enum {
+    LISTEN_BACKLOG = 4096,
+    SPILL_ALIGN = 4096,
+    SPARE_SEATS = 1 /* of each group: for the successor of a worker that is being replaced */
+};
 
 static bool fail(const char *what)
 {
@@ -50,24 +55,48 @@ static bool open_listener(const char *listen_text, int listen_fd, struct shared 
     return true;
 }
 
-/* Those for the built-in tasks first, then each of the others'. */
-static bool assign_workers(struct shared *shared)
+static bool set_limits(const struct config *config, struct shared *shared)
 {
-    shared->workers = shared->builtin_workers;
+    unsigned workers = config->workers > 0 ? config->workers : cpu_count();
     shared->group_count = 1;
     for (size_t i = 0; i < task_count; i++)
-        shared->workers += task_table[i]->group > 0 ? task_table[i]->workers : 0;
+        if (task_table[i]->group >= shared->group_count)
+            shared->group_count = task_table[i]->group + 1;
+    shared->limits = calloc(shared->group_count, sizeof *shared->limits);
+    if (shared->limits == NULL)
+        return fail("limits");
+    shared->limits[0] =
+        (struct worker_limits){ .workers = workers,
+                                .workers_max = config->workers_max > workers ? config->workers_max : workers,
+                                .idle_max_ns = config->worker_idle_ms * NS_PER_MS,
+                                .jobs_max = config->worker_max_jobs,
+                                .growth_max_kib = config->worker_max_growth_bytes / 1024,
+                                .age_max_ns = config->worker_max_age_ms * NS_PER_MS };
+    for (size_t i = 0; i < task_count; i++)
+        if (task_table[i]->group > 0)
+            shared->limits[task_table[i]->group] = task_table[i]->workers;
+    return true;
+}
+
+static unsigned seats_of(const struct worker_limits *limits)
+{
+    return limits->workers_max > 0 ? limits->workers_max + SPARE_SEATS : 0;
+}
+
+/* Those for the built-in tasks first, then each of the others'. */
+static bool assign_seats(const struct config *config, struct shared *shared)
+{
+    if (!set_limits(config, shared))
+        return false;
+    for (unsigned group = 0; group < shared->group_count; group++)
+        shared->workers += seats_of(&shared->limits[group]);
     shared->groups = calloc(shared->workers, sizeof *shared->groups);
     if (shared->groups == NULL)
         return fail("groups");
-    unsigned at = shared->builtin_workers;
-    for (size_t i = 0; i < task_count; i++) {
-        const struct task *task = task_table[i];
-        for (unsigned n = 0; task->group > 0 && n < task->workers; n++)
-            shared->groups[at++] = task->group;
-        if (task->group >= shared->group_count)
-            shared->group_count = task->group + 1;
-    }
+    unsigned at = 0;
+    for (unsigned group = 0; group < shared->group_count; group++)
+        for (unsigned n = 0; n < seats_of(&shared->limits[group]); n++)
+            shared->groups[at++] = group;
     return true;
 }
 
@@ -110,9 +139,8 @@ static bool create_bells(struct shared *shared)
 
 bool shared_create(const struct config *config, int listen_fd, struct shared *ret_shared)
 {
-    *ret_shared = (struct shared){ .builtin_workers = config->workers > 0 ? config->workers : cpu_count(),
-                                   .loops = config->loops };
-    return assign_workers(ret_shared) && open_listener(config->listen, listen_fd, ret_shared) &&
+    *ret_shared = (struct shared){ .loops = config->loops };
+    return assign_seats(config, ret_shared) && open_listener(config->listen, listen_fd, ret_shared) &&
            create_mailboxes(config, ret_shared) && create_bells(ret_shared);
 }
 
@@ -130,6 +158,7 @@ void shared_done(struct shared *shared)
     if (shared->bells && shared->bells[0])
         munmap(shared->bells[0], shared->loops * sizeof *shared->bells[0]);
     free(shared->groups);
+    free(shared->limits);
     free(shared->mailboxes);
     free(shared->spills);
     free(shared->bells);

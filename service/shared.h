@@ -6,13 +6,15 @@
 #include "base/attrs.h"
 #include "pool/bell.h"
 #include "pool/mailbox.h"
+#include "tasks/task.h"
 #include "service/config.h"
 
 struct shared {
-    unsigned workers; /* of all groups */
-    unsigned builtin_workers, loops;
+    unsigned workers; /* seats of all groups: one more in each than there may be workers */
+    unsigned loops;
     unsigned *groups; /* per worker: that of the task whose program it drives, 0: the built-in ones */
     unsigned group_count;
+    struct worker_limits *limits; /* per group */
     int listen_fd;
     char address[160];          /* where it listens, as ADDR:PORT */
     char sandbox[1024];         /* what confines the workers here, as a JSON object */

@@ -65,6 +65,16 @@ enum status task_fail(struct task_output *output, enum status status, const char
 
 enum task_priority { PRIORITY_NORMAL, PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_COUNT };
 
+/* Of a group of workers. */
+struct worker_limits {
+    unsigned workers;        /* that there are always */
+    unsigned workers_max;    /* that there are while jobs wait; not below workers */
+    uint64_t idle_max_ns;    /* of a worker beyond `workers` */
+    unsigned jobs_max;       /* of one worker, about; 0: any */
+    uint64_t growth_max_kib; /* by which its peak may exceed that after its first job; 0: any */
+    uint64_t age_max_ns;     /* about; 0: any */
+};
+
 struct program;       /* pool/program.h */
 struct twinpool_task; /* include/twinpool/task.h */
 
@@ -81,8 +91,7 @@ struct task {
     enum task_priority priority;        /* of a job that names none */
     unsigned concurrency_max;           /* jobs of it that the workers have at once; 0: any number */
     unsigned group;                     /* of the workers that run it: 0 those for all built-in ones */
-    unsigned workers;                   /* of a group of its own */
-    unsigned jobs_max;                  /* of such a worker's life, about; 0: any */
+    struct worker_limits workers;       /* of a group of its own */
     const struct program *program;      /* a user's, in a group of its own; NULL: it is none */
     const struct twinpool_task *plugin; /* likewise */
     bool polls_cancel;                  /* a running job ends by itself soon after it was cancelled */

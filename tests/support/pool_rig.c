@@ -20,7 +20,8 @@
 
 enum { START_MS = 5000 };
 
-static void kill_worker(void *context, unsigned worker, uint32_t generation, const char *reason UNUSED)
+static void kill_worker(void *context, unsigned worker, uint32_t generation, const char *reason UNUSED,
+                        bool is_idle UNUSED)
 {
     const struct rig_worker *member = &((const struct pool_rig *)context)->members[worker];
     if (member->pid > 0 && member->generation == generation)

@@ -96,7 +96,8 @@ size_t task_count = 2;
 bool task_register(const struct task *task UNUSED) { return false; }
 int task_find(const char *name UNUSED) { return -1; }
 
-static void kill_worker(void *context UNUSED, unsigned worker, uint32_t generation, const char *reason UNUSED)
+static void kill_worker(void *context UNUSED, unsigned worker, uint32_t generation, const char *reason UNUSED,
+                        bool is_idle UNUSED)
 {
     world.players[worker].killed_generation = generation;
 }

@@ -1,0 +1,52 @@
+#include "service/child.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+enum { BACKOFF_FIRST_MS = 10, BACKOFF_MAX_MS = 5000 };
+
+bool child_is_alive(const struct child *child)
+{
+    return child->state == CHILD_STARTED || child->state == CHILD_ANNOUNCED;
+}
+
+void child_kill(const struct child *child)
+{
+    kill(-child->pid, SIGKILL);
+    kill(child->pid, SIGKILL); /* it may not have its own group yet */
+}
+
+uint64_t child_back_off_ns(struct child *child)
+{
+    uint64_t delay_ms = BACKOFF_FIRST_MS;
+    for (unsigned i = 0; i < child->failures && delay_ms < BACKOFF_MAX_MS; i++)
+        delay_ms *= 2;
+    if (delay_ms > BACKOFF_MAX_MS)
+        delay_ms = BACKOFF_MAX_MS;
+    child->failures++;
+    return delay_ms * NS_PER_MS * (75 + (uint64_t)random() % 51) / 100;
+}
+
+void child_log_death(const struct child *child, int worker)
+{
+    bool is_signal = WIFSIGNALED(child->wait_status);
+    const char *how = is_signal ? sigdescr_np(WTERMSIG(child->wait_status)) : "exited",
+               *what = is_signal ? "signal" : "status";
+    int number = is_signal ? WTERMSIG(child->wait_status) : WEXITSTATUS(child->wait_status);
+    if (worker < 0)
+        log_event(LOG_ERROR, "front_end_died", LOG_INT("pid", child->pid), LOG_STR("how", how), LOG_INT(what, number));
+    else if (child->kill_reason[0] == '\0')
+        log_event(LOG_WARNING, "worker_died", LOG_INT("worker", worker), LOG_INT("pid", child->pid),
+                  LOG_STR("how", how), LOG_INT(what, number));
+    else if (child->evidence[0] == '\0')
+        log_event(LOG_DEBUG, "worker_dismissed", LOG_INT("worker", worker), LOG_INT("pid", child->pid),
+                  LOG_STR("reason", child->kill_reason));
+    else /* its job had to end */
+        log_event(LOG_INFO, "worker_replaced", LOG_INT("worker", worker), LOG_INT("pid", child->pid),
+                  LOG_STR("reason", child->kill_reason), LOG_STR("was", child->evidence));
+}
