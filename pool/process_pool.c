@@ -4,11 +4,6 @@
  * Whoever moves it holds the mutex; the worker's side of a POSTED job is the slot's word, and the word decides every
  * race (mailbox.h).
  *
- * dispatch() fills idle workers first, then puts jobs behind running ones up to the number of slots, because a worker
- * that finds its next job in its mailbox needs no wake-up. steal() undoes that choice when it was wrong: a job READY
- * behind another is recalled for a worker that has run dry. And a worker whose job turns out to be long keeps none
- * behind it: else they would wait for its end while other workers serve those who came later.
- *
  * A worker is doomed when its running job must end (after a moment to end by itself, if its task asks). Its other jobs
  * are recalled first: what cannot be recalled has been claimed, and since a worker runs one job at a time, the doomed
  * job is then over and there is nothing to kill. */
@@ -27,11 +22,10 @@ enum {
         20, /* a worker that has not claimed a posted job for so long, or not finished it, is given no more */
     UNRESPONSIVE_MS = 1000, /* and is replaced if it does not answer a ping for so long */
     KILL_RETRY_MS = 100,
-    AHEAD_NS = 2000000, /* of work that a worker may have and still be given more, lest it goes to sleep in between */
-    COST_WEIGHT = 8     /* jobs that a task's average cost remembers, about */
+    COST_WEIGHT = 8 /* jobs that a task's average cost remembers, about */
 };
 
-static unsigned group_of(const struct process_pool *pool, const struct job *job)
+unsigned process_pool_group_of(const struct process_pool *pool, const struct job *job)
 {
     unsigned group = task_table[job->task]->group;
     return group < pool->config.group_count ? group : 0;
@@ -39,12 +33,12 @@ static unsigned group_of(const struct process_pool *pool, const struct job *job)
 
 static struct job_queue *queue_of(struct process_pool *pool, const struct job *job)
 {
-    return &pool->groups[group_of(pool, job)].queue;
+    return &pool->groups[process_pool_group_of(pool, job)].queue;
 }
 
 /* ---- ending a job */
 
-static void end_job(struct process_pool *pool, struct job *job, enum status status)
+void process_pool_end_job(struct process_pool *pool, struct job *job, enum status status)
 {
     if (job->state == JOB_POSTED)
         job_queue_note_end(queue_of(pool, job), job);
@@ -83,7 +77,7 @@ static void collect_slot(struct process_pool *pool, struct worker_entry *worker,
         enum status status = worker_entry_take_result(worker, slot, job);
         if (status == ST_OK)
             note_cost(&pool->tasks[job->task].run_ns, job);
-        end_job(pool, job, status);
+        process_pool_end_job(pool, job, status);
     } else {
         worker->kill_ns = 0; /* it was cancelled, and ended by itself */
     }
@@ -100,8 +94,7 @@ void process_pool_look_again(struct process_pool *pool, uint64_t at_ns)
         pool->next_tick_ns = at_ns;
 }
 
-/* The worker has jobs and runs none: it must claim one soon. */
-static void expect_claim(struct process_pool *pool, struct worker_entry *worker)
+void process_pool_expect_claim(struct process_pool *pool, struct worker_entry *worker)
 {
     worker->posted_ns = clock_now_ns();
     process_pool_look_again(pool, worker->posted_ns + UNCLAIMED_MS * NS_PER_MS);
@@ -113,7 +106,7 @@ static void collect_done(struct process_pool *pool, struct worker_entry *worker)
         if (worker->in_use[slot] && mailbox_peek(worker->mailbox, slot).state == SLOT_DONE)
             collect_slot(pool, worker, slot);
     if (worker->used > 0)
-        expect_claim(pool, worker);
+        process_pool_expect_claim(pool, worker);
     else
         worker->idle_ns = clock_now_ns();
 }
@@ -125,125 +118,6 @@ static void collect_worker(struct process_pool *pool, struct worker_entry *worke
         return;
     worker->seen_done = done;
     collect_done(pool, worker);
-}
-
-/* ---- giving jobs to workers */
-
-/* It was in a mailbox. */
-static void put_back(struct process_pool *pool, struct job *job)
-{
-    job->state = JOB_QUEUED;
-    job_queue_put_back(queue_of(pool, job), job);
-}
-
-static size_t result_max_of(const struct process_pool *pool, const struct job *job)
-{
-    size_t own = task_table[job->task]->result_max;
-    return own > 0 && own < pool->config.result_max ? own : pool->config.result_max;
-}
-
-/* The worker has a free slot. */
-static void post(struct process_pool *pool, struct worker_entry *worker, struct job *job)
-{
-    unsigned slot = 0;
-    while (worker->in_use[slot])
-        slot++;
-    job->state = JOB_POSTED;
-    if (!worker_entry_fill_request(worker, slot, job, result_max_of(pool, job))) {
-        spill_clear(&worker->spill, slot);
-        job_set_detail(job, "no memory for the request body", sizeof "no memory for the request body" - 1);
-        end_job(pool, job, ST_NO_MEMORY);
-        return;
-    }
-    if (worker->used == 0)
-        expect_claim(pool, worker);
-    job->worker = (unsigned)(worker - pool->workers);
-    job->slot = slot;
-    job->sequence = pool->next_sequence++;
-    worker->jobs[slot] = job;
-    worker->in_use[slot] = true;
-    worker->expected_ns[slot] = job->expected_ns;
-    worker->busy_ns += job->expected_ns;
-    worker->is_spilled[slot] = job_bytes(job) > MAILBOX_INLINE_BYTES;
-    worker->used++;
-    mailbox_post(worker->mailbox, slot, job->sequence);
-}
-
-/* The group's worker with the fewest jobs, if it has fewer than `limit` and will be done with them soon; NULL: none. */
-static struct worker_entry *least_busy(const struct group_entry *group, unsigned limit)
-{
-    struct worker_entry *best = NULL;
-    for (unsigned i = 0; i < group->seat_count; i++) {
-        struct worker_entry *worker = &group->seats[i];
-        if (worker->used < limit && !worker->is_long && worker->busy_ns < AHEAD_NS && worker_entry_takes_jobs(worker)) {
-            best = worker;
-            limit = worker->used;
-            if (limit == 0)
-                break;
-        }
-    }
-    return best;
-}
-
-/* Takes a READY job back; false: it is claimed (or none is there). */
-static bool recall(struct process_pool *pool, struct worker_entry *worker, unsigned slot)
-{
-    struct job *job = worker->jobs[slot];
-    if (job == NULL || !mailbox_recall(worker->mailbox, slot, job->sequence))
-        return false;
-    worker_entry_free_slot(worker, slot);
-    put_back(pool, job);
-    return true;
-}
-
-/* Puts all READY jobs of a worker back into the queue, in their order. */
-void process_pool_recall_all(struct process_pool *pool, struct worker_entry *worker)
-{
-    for (unsigned i = 0; i < MAILBOX_SLOTS; i++) { /* newest first, each to the front of the queue */
-        int newest = -1;
-        for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++)
-            if (worker->jobs[slot] != NULL && mailbox_peek(worker->mailbox, slot).state == SLOT_READY &&
-                (newest < 0 || (int32_t)(worker->jobs[slot]->sequence - worker->jobs[newest]->sequence) > 0))
-                newest = (int)slot;
-        if (newest < 0)
-            return;
-        (void)recall(pool, worker, (unsigned)newest);
-    }
-}
-
-/* A job for a worker that has run dry, from one of its group that has more than it can run now. */
-static bool steal(struct process_pool *pool, const struct group_entry *group)
-{
-    struct worker_entry *richest = NULL;
-    for (unsigned i = 0; i < group->seat_count; i++)
-        if (group->seats[i].used > 1 && (richest == NULL || group->seats[i].used > richest->used))
-            richest = &group->seats[i];
-    if (richest == NULL)
-        return false;
-    int slot = worker_entry_newest_slot(richest);
-    if (slot < 0 || !recall(pool, richest, (unsigned)slot))
-        return false;
-    pool->stats.stolen++;
-    return true;
-}
-
-static void dispatch_group(struct process_pool *pool, struct group_entry *group)
-{
-    struct job_queue *queue = &group->queue;
-    struct worker_entry *worker = NULL;
-    struct job *job;
-    do {
-        while (queue->count > 0 && (worker = least_busy(group, MAILBOX_SLOTS)) != NULL &&
-               (job = job_queue_take(queue)) != NULL)
-            post(pool, worker, job);
-    } while (queue->count == 0 && least_busy(group, 1) != NULL && steal(pool, group));
-    worker_turnover_note_waiting(pool, group, queue->count > 0 && worker == NULL);
-}
-
-static void dispatch(struct process_pool *pool)
-{
-    for (unsigned i = 0; i < pool->config.group_count; i++)
-        dispatch_group(pool, &pool->groups[i]);
 }
 
 /* ---- dooming and settling */
@@ -319,13 +193,13 @@ static void settle(struct process_pool *pool, struct worker_entry *worker, unsig
             pool->stats.requeued++;
             worker_entry_free_slot(worker, slot);
             mailbox_release(worker->mailbox, slot);
-            put_back(pool, job);
+            process_pool_put_back(pool, job);
             return;
         }
         worker_entry_keep_progress(worker, slot, job);
         job->signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
         job->exit_status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
-        end_job(pool, job, cause);
+        process_pool_end_job(pool, job, cause);
     }
     worker_entry_free_slot(worker, slot);
     mailbox_release(worker->mailbox, slot);
@@ -396,55 +270,11 @@ void process_pool_free(struct process_pool *pool)
     free(pool);
 }
 
-/* For how long, at least, no worker of the group can start this job. */
-static uint64_t wait_of(const struct group_entry *group, const struct job *job, uint64_t now_ns)
-{
-    uint64_t busy_ns = 0;
-    unsigned ready = 0;
-    for (unsigned i = 0; i < group->seat_count; i++) {
-        const struct worker_entry *worker = &group->seats[i];
-        if (!worker_entry_takes_jobs(worker))
-            continue;
-        uint64_t elapsed_ns = worker->used > 0 && now_ns > worker->posted_ns ? now_ns - worker->posted_ns : 0;
-        busy_ns += worker->busy_ns > elapsed_ns ? worker->busy_ns - elapsed_ns : 0;
-        ready++;
-    }
-    if (ready == 0)
-        return 0;
-    unsigned workers = ready + group->limits.workers_max - group->workers; /* those that may come too */
-    return busy_ns / workers + job_queue_wait_ns(&group->queue, job, workers);
-}
-
-/* ST_OK: the job may come in. */
-static enum status refusal_of(struct process_pool *pool, struct job *job, uint64_t now_ns)
-{
-    if (quarantine_holds(&pool->quarantine, job, now_ns))
-        return ST_QUARANTINED;
-    if (job->is_admitted)
-        return ST_OK;
-    if (pool->held_bytes > 0 && pool->held_bytes + job_bytes(job) > pool->config.queue_max_bytes)
-        return ST_QUEUE_FULL;
-    const struct group_entry *group = &pool->groups[group_of(pool, job)];
-    if (least_busy(group, 1) != NULL)
-        return ST_OK;
-    /* jobs in mailboxes behind the running one wait too */
-    size_t waiting = group->queue.count;
-    for (unsigned i = 0; i < group->seat_count; i++)
-        waiting += group->seats[i].used > 1 ? group->seats[i].used - 1 : 0;
-    waiting -= waiting < pool->admitted ? waiting : pool->admitted; /* their maps were counted once */
-    if (waiting >= pool->config.queue_max)
-        return ST_QUEUE_FULL;
-    job->usage.queue_ns = wait_of(group, job, now_ns);
-    bool is_in_time =
-        job->usage.queue_ns == 0 || job->deadline_ns == CLOCK_NEVER || now_ns + job->usage.queue_ns <= job->deadline_ns;
-    return is_in_time ? ST_OK : ST_OVERLOADED;
-}
-
 enum status process_pool_submit(struct process_pool *pool, struct job *job)
 {
     pthread_mutex_lock(&pool->lock);
     uint64_t now_ns = clock_now_ns();
-    enum status refusal = refusal_of(pool, job, now_ns);
+    enum status refusal = process_pool_refusal(pool, job, now_ns);
     if (refusal != ST_OK) {
         pool->stats.refused++;
         pthread_mutex_unlock(&pool->lock);
@@ -464,7 +294,7 @@ enum status process_pool_submit(struct process_pool *pool, struct job *job)
     pool->admitted += job->is_admitted;
     pool->held_bytes += job_bytes(job);
     pool->stats.submitted++;
-    dispatch(pool);
+    process_pool_dispatch(pool);
     pthread_mutex_unlock(&pool->lock);
     return ST_OK;
 }
@@ -488,22 +318,22 @@ void process_pool_cancel(struct process_pool *pool, struct job *job, enum status
     pthread_mutex_lock(&pool->lock);
     if (job->state == JOB_QUEUED) {
         job_queue_remove(queue_of(pool, job), job);
-        end_job(pool, job, why);
+        process_pool_end_job(pool, job, why);
     } else if (job->state == JOB_POSTED) {
         struct worker_entry *worker = &pool->workers[job->worker];
         unsigned slot = job->slot;
         if (mailbox_recall(worker->mailbox, slot, job->sequence)) {
             worker_entry_free_slot(worker, slot);
-            end_job(pool, job, why);
+            process_pool_end_job(pool, job, why);
         } else if (end_running(pool, job->worker, slot, status_code(why))) {
             (void)worker_entry_note_attempt(worker, slot, job);
             worker_entry_keep_progress(worker, slot, job);
             worker->jobs[slot] = NULL; /* the slot stays in use until the worker was reaped */
-            end_job(pool, job, why);
+            process_pool_end_job(pool, job, why);
         } else { /* its result counts, even if the worker was stopped before it could tell */
             collect_done(pool, worker);
         }
-        dispatch(pool);
+        process_pool_dispatch(pool);
     }
     pthread_mutex_unlock(&pool->lock);
 }
@@ -515,7 +345,7 @@ void process_pool_collect(struct process_pool *pool, unsigned loop)
     for (unsigned i = 0; i < pool->config.workers; i++)
         collect_worker(pool, &pool->workers[i]);
     worker_turnover_look(pool, clock_now_ns());
-    dispatch(pool);
+    process_pool_dispatch(pool);
     struct job *job = own->ended.first;
     own->ended = (struct job_list){ 0 };
     atomic_store_explicit(&own->has_ended, false, memory_order_relaxed);
@@ -564,7 +394,7 @@ void process_pool_worker_started(struct process_pool *pool, unsigned index, uint
         }
     }
     worker_turnover_look(pool, worker->posted_ns);
-    dispatch(pool);
+    process_pool_dispatch(pool);
     pthread_mutex_unlock(&pool->lock);
 }
 
@@ -589,7 +419,7 @@ void process_pool_worker_died(struct process_pool *pool, unsigned index, uint32_
             settle(pool, worker, slot, wait_status);
     }
     worker_turnover_look(pool, clock_now_ns());
-    dispatch(pool);
+    process_pool_dispatch(pool);
     pthread_mutex_unlock(&pool->lock);
 }
 
@@ -652,7 +482,7 @@ void process_pool_tick(struct process_pool *pool, uint64_t now_ns)
         if (next_ns < pool->next_tick_ns)
             pool->next_tick_ns = next_ns;
     }
-    dispatch(pool);
+    process_pool_dispatch(pool);
     pthread_mutex_unlock(&pool->lock);
 }
 

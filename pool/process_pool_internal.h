@@ -1,5 +1,4 @@
-/* process_pool_internal: the pool's state, for process_pool.c, process_pool_stats.c and
- * worker_turnover.c only. */
+/* process_pool_internal: the state of the pool, for its own files and worker_turnover.c only. */
 #ifndef TWINPOOL_POOL_PROCESS_POOL_INTERNAL_H
 #define TWINPOOL_POOL_PROCESS_POOL_INTERNAL_H
 
@@ -46,12 +45,31 @@ struct process_pool {
 
 /* ---- process_pool.c, with the lock held */
 
-/* Puts all READY jobs of a worker back into the queue, in their order. */
-void process_pool_recall_all(struct process_pool *pool, struct worker_entry *worker) NONNULL;
+unsigned process_pool_group_of(const struct process_pool *pool, const struct job *job) NONNULL MUST_CHECK;
+/* Puts it on its loop's list of ended jobs. */
+void process_pool_end_job(struct process_pool *pool, struct job *job, enum status status) NONNULL;
+/* The worker has jobs and runs none: it must claim one soon. */
+void process_pool_expect_claim(struct process_pool *pool, struct worker_entry *worker) NONNULL;
 /* Has a worker without jobs killed that is no longer needed; the reason is static text. */
 void process_pool_dismiss(struct process_pool *pool, struct worker_entry *worker, const char *reason) NONNULL;
 /* Has the tick come by then. */
 void process_pool_look_again(struct process_pool *pool, uint64_t at_ns) NONNULL;
+
+/* ---- process_pool_admission.c, likewise */
+
+/* ST_OK: the job may come in. */
+enum status process_pool_refusal(struct process_pool *pool, struct job *job, uint64_t now_ns) NONNULL MUST_CHECK;
+
+/* ---- process_pool_dispatch.c, likewise */
+
+/* Gives the workers what they can take. */
+void process_pool_dispatch(struct process_pool *pool) NONNULL;
+/* The group's worker with the fewest jobs, if it has fewer than `limit` and will be done with them soon; NULL: none. */
+struct worker_entry *process_pool_least_busy(const struct group_entry *group, unsigned limit) NONNULL MUST_CHECK;
+/* A job that was in a mailbox waits again. */
+void process_pool_put_back(struct process_pool *pool, struct job *job) NONNULL;
+/* Puts all READY jobs of a worker back into the queue, in their order. */
+void process_pool_recall_all(struct process_pool *pool, struct worker_entry *worker) NONNULL;
 
 /* ---- worker_turnover.c, likewise */
 
