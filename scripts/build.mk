@@ -30,7 +30,7 @@ BENCH_SOURCES := $(sort $(wildcard bench/*.c))
 all: $(BUILD)/twinpool
 unit: $(patsubst %.c,$(BUILD)/%,$(filter tests/unit/%,$(TEST_SOURCES)))
 integration: all plugins $(patsubst %.c,$(BUILD)/%,$(filter tests/integration/%,$(TEST_SOURCES)))
-faults: all $(patsubst %.c,$(BUILD)/%,$(filter tests/faults/%,$(TEST_SOURCES)))
+faults: all plugins $(patsubst %.c,$(BUILD)/%,$(filter tests/faults/%,$(TEST_SOURCES)))
 abuse: all $(patsubst %.c,$(BUILD)/%,$(filter tests/abuse/%,$(TEST_SOURCES)))
 plugins: $(PLUGIN_SOURCES:%.c=$(BUILD)/%.so)
 benches: $(BENCH_SOURCES:%.c=$(BUILD)/%)

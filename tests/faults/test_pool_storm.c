@@ -14,7 +14,7 @@
 #include "tests/support/pool_rig.h"
 #include "tests/support/timing.h"
 
-enum { WORKERS = 3, JOBS = 48, STORM_MS = 2000, WAIT_MS = 10000, PAYLOAD_BYTES = 300000, QUEUE_MAX = 30 };
+enum { SEATS = 4, JOBS = 48, STORM_MS = 2000, WAIT_MS = 10000, PAYLOAD_BYTES = 300000, QUEUE_MAX = 30 };
 
 struct storm {
     struct pool_rig rig;
@@ -22,7 +22,7 @@ struct storm {
     bool is_pending[JOBS];
     uint64_t random;
     uint64_t ended, refused, wrong;
-    uint64_t submitted_before; /* by front ends that died */
+    uint64_t submitted_before, recycled_before; /* by front ends that died */
     char *payload;
     char wrong_text[200];
 };
@@ -118,6 +118,7 @@ static void replace_front_end(struct storm *storm)
     struct process_pool_stats stats;
     process_pool_get_stats(storm->rig.pool, &stats);
     storm->submitted_before += stats.submitted;
+    storm->recycled_before += stats.recycled;
     pool_rig_free_pool(&storm->rig);
     for (unsigned i = 0; i < JOBS; i++) {
         storm->ended += storm->is_pending[i] ? 1 : 0;
@@ -129,12 +130,14 @@ static void replace_front_end(struct storm *storm)
 
 static void do_something(struct storm *storm)
 {
-    const struct rig_worker *victim = &storm->rig.members[pick(storm, WORKERS)];
+    const struct rig_worker *victim = &storm->rig.members[pick(storm, SEATS)];
     uint32_t dice = pick(storm, 1000);
     if (dice < 600)
         submit_or_cancel(storm);
-    else if (dice < 985)
+    else if (dice < 983)
         pool_rig_turn(&storm->rig, dice % 2);
+    else if (dice < 985)
+        storm->rig.is_deaf = dice % 2 == 0;
     else if (dice < 993 && victim->pid > 0)
         kill(victim->pid, SIGKILL);
     else if (dice < 998 && victim->pid > 0)
@@ -163,12 +166,13 @@ static bool is_over(void *context)
 /* The weather clears: who was stopped goes on, and what is left is cancelled as deadlines would. */
 static void calm_down(struct storm *storm)
 {
-    for (unsigned i = 0; i < WORKERS; i++)
+    for (unsigned i = 0; i < SEATS; i++)
         if (storm->rig.members[i].pid > 0)
             kill(storm->rig.members[i].pid, SIGCONT);
     for (unsigned i = 0; i < JOBS; i += 2)
         if (storm->is_pending[i] && storm->probes[i].ends == 0)
             process_pool_cancel(storm->rig.pool, &storm->probes[i].job, ST_CANCELLED);
+    storm->rig.is_deaf = false;
     assert_true(pool_rig_wait(&storm->rig, is_over, storm, scaled_ms(WAIT_MS)));
     assert_true(pool_rig_wait_ready(&storm->rig, scaled_ms(WAIT_MS)));
 }
@@ -190,9 +194,10 @@ static void pool__random_history__each_job_ends_once_and_nothing_is_left(void **
         fail_msg("%s", storm->wrong_text);
     struct process_pool_stats stats;
     process_pool_get_stats(storm->rig.pool, &stats);
-    print_message("             %llu actions, %llu jobs, %llu crashes, %llu kills, %llu stolen\n",
+    print_message("             %llu actions, %llu jobs, %llu crashes, %llu kills, %llu recycled, %llu stolen\n",
                   (unsigned long long)actions, (unsigned long long)storm->ended, (unsigned long long)stats.crashes,
-                  (unsigned long long)stats.kills, (unsigned long long)stats.stolen);
+                  (unsigned long long)stats.kills, (unsigned long long)(storm->recycled_before + stats.recycled),
+                  (unsigned long long)stats.stolen);
     uint64_t ended = 0;
     for (int i = 0; i < STATUS_COUNT; i++)
         ended += stats.ended_by_status[i];
@@ -202,17 +207,31 @@ static void pool__random_history__each_job_ends_once_and_nothing_is_left(void **
     assert_int_equal(pool_rig_spilled_blocks(&storm->rig), 0);
 }
 
-static int setup(void **state)
+/* Two to three workers in four seats that are worn soon, come and go. */
+static const struct worker_limits changing = {
+    .workers = 2, .workers_max = 3, .idle_max_ns = 5 * NS_PER_MS, .jobs_max = 15, .age_max_ns = 200 * NS_PER_MS
+};
+
+static void pool__random_history_of_workers_too__the_same(void **state)
+{
+    pool__random_history__each_job_ends_once_and_nothing_is_left(state);
+}
+
+static int setup(void **state, const struct worker_limits *limits)
 {
     struct storm *storm = calloc(1, sizeof *storm);
     *state = storm;
     if (storm == NULL || (storm->payload = malloc(PAYLOAD_BYTES)) == NULL || !stage_open() ||
-        !pool_rig_open(&storm->rig, WORKERS))
+        !pool_rig_open(&storm->rig, limits != NULL ? limits->workers_max + 1 : SEATS - 1))
         return -1;
     memset(storm->payload, 1, PAYLOAD_BYTES);
     storm->rig.config.queue_max = QUEUE_MAX;
+    storm->rig.config.limits = limits;
     return pool_rig_create_pool(&storm->rig) && pool_rig_start(&storm->rig) ? 0 : -1;
 }
+
+static int setup_same(void **state) { return setup(state, NULL); }
+static int setup_changing(void **state) { return setup(state, &changing); }
 
 static int teardown(void **state)
 {
@@ -229,7 +248,9 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(pool__random_history__each_job_ends_once_and_nothing_is_left, setup, teardown),
+        cmocka_unit_test_setup_teardown(pool__random_history__each_job_ends_once_and_nothing_is_left, setup_same,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(pool__random_history_of_workers_too__the_same, setup_changing, teardown),
     };
     return cmocka_run_group_tests_name("pool_storm", tests, NULL, NULL);
 }

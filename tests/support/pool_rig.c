@@ -28,9 +28,17 @@ static void kill_worker(void *context, unsigned worker, uint32_t generation, con
         kill(member->pid, SIGKILL);
 }
 
+static bool want_workers(void *context, unsigned group UNUSED, unsigned count)
+{
+    struct pool_rig *rig = context;
+    if (!rig->is_deaf)
+        rig->wanted = count;
+    return !rig->is_deaf;
+}
+
 bool pool_rig_open(struct pool_rig *rig, unsigned workers)
 {
-    *rig = (struct pool_rig){ .workers = workers, .run_worker = worker_main, .is_replacing = true };
+    *rig = (struct pool_rig){ .workers = workers, .wanted = workers, .run_worker = worker_main, .is_replacing = true };
     struct bell *bell = mmap(NULL, sizeof *bell, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     rig->event_fds[0] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (bell == MAP_FAILED || rig->event_fds[0] < 0)
@@ -51,7 +59,8 @@ bool pool_rig_open(struct pool_rig *rig, unsigned workers)
                                                 .queue_max_bytes = 64 << 20,
                                                 .result_max = 8 << 20,
                                                 .kill_worker = kill_worker,
-                                                .kill_context = rig };
+                                                .kill_context = rig,
+                                                .want_workers = want_workers };
     return true;
 }
 
@@ -71,6 +80,8 @@ bool pool_rig_create_pool(struct pool_rig *rig)
 {
     if (process_pool_create(&rig->config, &rig->pool) != ST_OK)
         return false;
+    if (rig->config.limits != NULL)
+        rig->wanted = rig->config.limits->workers;
     if (atomic_load(&rig->bells[0]->epoch) & 1) /* a predecessor died in its sleep */
         bell_get_up(rig->bells[0]);
     for (unsigned i = 0; i < rig->workers; i++)
@@ -116,7 +127,7 @@ bool pool_rig_start_worker(struct pool_rig *rig, unsigned index)
 
 bool pool_rig_start(struct pool_rig *rig)
 {
-    for (unsigned i = 0; i < rig->workers; i++)
+    for (unsigned i = 0; i < rig->wanted; i++)
         if (!pool_rig_start_worker(rig, i))
             return false;
     return pool_rig_wait_ready(rig, scaled_ms(START_MS));
@@ -150,8 +161,21 @@ static void reap(struct pool_rig *rig)
             continue;
         forget(member);
         process_pool_worker_died(rig->pool, i, member->generation, wait_status);
-        if (rig->is_replacing && !pool_rig_start_worker(rig, i))
+    }
+}
+
+/* Fills empty seats, as far as the pool wants. */
+static void fill_seats(struct pool_rig *rig)
+{
+    unsigned living = 0;
+    for (unsigned i = 0; i < rig->workers; i++)
+        living += rig->members[i].pid > 0 ? 1 : 0;
+    for (unsigned i = 0; i < rig->workers && living < rig->wanted; i++) {
+        if (rig->members[i].pid > 0)
+            continue;
+        if (!pool_rig_start_worker(rig, i))
             abort(); /* no fork: nothing that a test could wait for will come */
+        living++;
     }
 }
 
@@ -176,6 +200,8 @@ void pool_rig_turn(struct pool_rig *rig, unsigned patience_ms)
     uint64_t rings;
     (void)!read(rig->event_fds[0], &rings, sizeof rings);
     reap(rig);
+    if (rig->is_replacing)
+        fill_seats(rig);
     process_pool_collect(rig->pool, 0);
     uint64_t now_ns = clock_now_ns();
     if (now_ns >= process_pool_next_tick(rig->pool))
@@ -198,7 +224,7 @@ static bool is_ready(void *context)
     struct pool_rig *rig = context;
     struct process_pool_stats stats;
     process_pool_get_stats(rig->pool, &stats);
-    return stats.workers_ready == rig->workers;
+    return stats.workers_ready == stats.workers;
 }
 
 bool pool_rig_wait_ready(struct pool_rig *rig, uint32_t timeout_ms)

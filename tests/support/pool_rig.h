@@ -23,7 +23,8 @@ struct rig_worker {
 };
 
 struct pool_rig {
-    unsigned workers;
+    unsigned workers; /* seats */
+    unsigned wanted;  /* of them, as the pool has it */
     struct rig_worker members[RIG_WORKERS_MAX];
     struct mailbox *mailboxes[RIG_WORKERS_MAX];
     struct spill spills[RIG_WORKERS_MAX];
@@ -35,6 +36,7 @@ struct pool_rig {
     struct process_pool_config config;                /* of the pool */
     void (*run_worker)(const struct worker_config *); /* worker_main() */
     bool is_replacing;                                /* dead workers; true */
+    bool is_deaf;                                     /* to how many the pool wants; false */
 };
 
 /* Mailboxes, spill files, bell; no worker and no pool yet. False: the machine has not got that much. */
@@ -48,7 +50,7 @@ void pool_rig_free_pool(struct pool_rig *rig) NONNULL;
 
 /* The next generation of that worker, which must be dead. False: no fork. */
 bool pool_rig_start_worker(struct pool_rig *rig, unsigned index) NONNULL MUST_CHECK;
-/* All of them, and waits until each is ready. */
+/* As many as there are to be at first, and waits until each is ready. */
 bool pool_rig_start(struct pool_rig *rig) NONNULL MUST_CHECK;
 /* Makes `pid`, a child that the test forked itself, that worker; the pool is told. */
 bool pool_rig_adopt_worker(struct pool_rig *rig, unsigned index, pid_t pid, uint32_t generation) NONNULL MUST_CHECK;
