@@ -34,7 +34,7 @@ struct load {
     int epoll_fd;
     struct conn *conns;
     uint64_t start_ns, end_ns, next_tick_ns, next_sweep_ns;
-    uint64_t latencies[BUCKETS];
+    uint64_t latencies[BUCKETS], refusals[BUCKETS];
     unsigned busy;
 };
 
@@ -42,8 +42,8 @@ struct conn {
     int fd; /* -1: not connected */
     const char *request;
     size_t request_len, written;
-    bool is_busy; /* a request was sent (at least begun) and has no outcome yet */
-    uint64_t sent_ns;
+    bool is_busy;             /* a request was sent (at least begun) and has no outcome yet */
+    uint64_t sent_ns, due_ns; /* the latter: of the next request */
     uint32_t events;
     struct buf in;
 };
@@ -55,11 +55,11 @@ static unsigned bucket_of(uint64_t ns)
     return bucket < BUCKETS ? bucket : BUCKETS - 1;
 }
 
-static double percentile_ms(const struct load *load, double share)
+static double percentile_ms(const uint64_t *latencies, uint64_t count, double share)
 {
-    uint64_t wanted = (uint64_t)ceil(share * (double)load->result->answered), seen = 0;
+    uint64_t wanted = (uint64_t)ceil(share * (double)count), seen = 0;
     for (unsigned i = 0; i < BUCKETS; i++) {
-        seen += load->latencies[i];
+        seen += latencies[i];
         if (seen >= wanted && seen > 0)
             return exp2((i + 1.0) / BUCKETS_PER_OCTAVE) / 1e6;
     }
@@ -135,15 +135,17 @@ static bool may_start(const struct load *load)
 
 static void start_request(struct load *load, struct conn *conn)
 {
-    if (!may_start(load))
+    uint64_t interval_ns = load->config->interval_us * 1000, now_ns = clock_now_ns();
+    if (!may_start(load) || now_ns < conn->due_ns)
         return;
+    conn->due_ns = now_ns < conn->due_ns + interval_ns ? conn->due_ns + interval_ns : now_ns;
     if (conn->fd < 0 && !connect_conn(load, conn)) {
         load->result->connect_failures++;
         return;
     }
     conn->is_busy = true;
     conn->written = 0;
-    conn->sent_ns = clock_now_ns();
+    conn->sent_ns = now_ns;
     load->busy++;
     load->result->sent++;
     write_request(load, conn);
@@ -166,6 +168,8 @@ static void take_answer(struct load *load, struct conn *conn)
     }
     uint64_t latency_ns = clock_now_ns() - conn->sent_ns;
     load->latencies[bucket_of(latency_ns)]++;
+    if (head.status == 503)
+        load->refusals[bucket_of(latency_ns)]++;
     if (clock_ms(latency_ns) > load->result->max_ms)
         load->result->max_ms = clock_ms(latency_ns);
     load->result->by_status[head.status]++;
@@ -218,7 +222,7 @@ static void run_timed_work(struct load *load)
         load->config->on_tick(load->config->context);
     }
     if (now_ns >= load->next_sweep_ns) {
-        load->next_sweep_ns = now_ns + SWEEP_MS * NS_PER_MS;
+        load->next_sweep_ns = now_ns + (load->config->interval_us > 0 ? 1 : SWEEP_MS) * NS_PER_MS;
         sweep(load);
     }
 }
@@ -260,11 +264,14 @@ bool load_run(const struct load_config *config, struct load_result *ret_result)
             };
         }
         load->start_ns = clock_now_ns();
+        for (unsigned i = 0; i < config->connections; i++)
+            conns[i].due_ns = load->start_ns + config->interval_us * 1000 * i / config->connections;
         load->end_ns = load->start_ns + config->duration_ms * NS_PER_MS;
         run(load);
         ret_result->elapsed_ms = elapsed_ms(load->start_ns);
-        ret_result->p50_ms = percentile_ms(load, 0.5);
-        ret_result->p99_ms = percentile_ms(load, 0.99);
+        ret_result->p50_ms = percentile_ms(load->latencies, ret_result->answered, 0.5);
+        ret_result->p99_ms = percentile_ms(load->latencies, ret_result->answered, 0.99);
+        ret_result->refused_p99_ms = percentile_ms(load->refusals, ret_result->by_status[503], 0.99);
         for (unsigned i = 0; i < config->connections; i++) {
             disconnect(&conns[i]);
             buf_done(&conns[i].in);

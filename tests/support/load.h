@@ -20,6 +20,8 @@ struct load_config {
     uint32_t duration_ms;           /* no request is started after this */
     uint64_t sent_max;              /* nor after this many; 0: no limit */
     uint32_t answer_timeout_ms;     /* per request */
+    uint64_t interval_us;           /* between the starts of a connection's requests, which are spread evenly over the
+                                       connections; late if the answer before is. 0: at once after it */
     void (*on_tick)(void *context); /* every tick_ms while requests are started; NULL: none */
     uint32_t tick_ms;
     void *context;
@@ -35,6 +37,7 @@ struct load_result {
     uint64_t connect_failures;     /* not counted as sent */
     uint64_t announced_closes;     /* answers after which the server closes */
     double p50_ms, p99_ms, max_ms; /* from sent to answered whole */
+    double refused_p99_ms;         /* of the answers with status 503 */
     double elapsed_ms;
 };
 
