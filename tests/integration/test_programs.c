@@ -210,8 +210,18 @@ static void answers__that_are_none__typed_and_the_next_is_right(void **state)
 {
     (void)state;
     static const char *const ways[][2] = {
-        { "garbage", "not JSON: Traceback" }, { "stale", "another request" },  { "neither", "neither a result" },
-        { "both", "neither a result" },       { "two", "more than one line" },
+        { "garbage", "not JSON: Traceback" },
+        { "stale", "another request" },
+        { "neither", "neither a result" },
+        { "both", "neither a result" },
+        { "two", "more than one line" },
+        { "nul", "not JSON" },
+        { "latin", "not JSON" },
+        { "surrogate", "not JSON" },
+        { "deep", "not JSON" },
+        { "twice", "not JSON" },
+        { "other", "not JSON" },
+        { "tail", "not JSON" },
     };
     for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
         expect_odd(ways[i][0], 0, 500, "worker_protocol", ways[i][1]);
@@ -220,6 +230,7 @@ static void answers__that_are_none__typed_and_the_next_is_right(void **state)
     expect_odd("error", 0, 500, "task_failed", "no such page: \xc3\xa4");
     expect_odd("large", 200000, 422, "result_too_large", NULL);
     expect_sound();
+    expect_odd("carriage", 0, 200, NULL, NULL);
     cJSON *json = odd("odd", "slowly", 0, 200);
     assert_string_equal(json_text_at(json, "result"), "slowly");
     cJSON_Delete(json);

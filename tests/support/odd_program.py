@@ -26,6 +26,19 @@ def result(job, value):
     return json.dumps({"id": job["id"], "result": value})
 
 
+# What follows the id.
+raw = {
+    "nul": b'"result":"a\x00b"}',
+    "latin": b'"result":"\xe4"}',
+    "surrogate": b'"result":"\\ud800"}',
+    "deep": b'"result":' + b"[" * 100 + b"]" * 100 + b"}",
+    "twice": b'"result":1,"result":2}',
+    "other": b'"id":1,"result":1}',
+    "tail": b'"result":1} and more',
+    "carriage": b'"result":1}\r',
+}
+
+
 def act(job, do, n):
     if do == "echo":
         say(result(job, {"args": job["args"], "payload": job.get("payload_base64")}))
@@ -45,6 +58,9 @@ def act(job, do, n):
         say(json.dumps({"id": job["id"], "result": 1, "error": "x"}))
     elif do == "two":
         say(result(job, 1) + "\n" + result(job, 2))
+    elif do in raw:
+        head = b'{"id":%d,' % job["id"]
+        os.write(1, head + raw[do] + b"\n")
     elif do == "later":
         say(result(job, 1))
         time.sleep(0.05)
