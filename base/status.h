@@ -41,6 +41,7 @@
     X(ST_TASK_FAILED, 500, "task_failed", "The task failed", false)                                                \
     X(ST_MEMORY_LIMIT, 422, "memory_limit", "The job exceeded its memory limit", false)                            \
     X(ST_CPU_LIMIT, 422, "cpu_limit", "The job exceeded its CPU limit", false)                                     \
+    X(ST_PROCESS_LIMIT, 422, "process_limit", "The job started too many processes", false)                         \
     X(ST_QUARANTINED, 422, "quarantined", "The job has ended too many workers", false)                             \
     X(ST_RESULT_TOO_LARGE, 422, "result_too_large", "The result is larger than the limit", false)                  \
     /* fetch */                                                                                                    \

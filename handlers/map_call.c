@@ -177,7 +177,8 @@ static void blame_item(struct map_lane *lane)
 static bool is_fault_of_one_item(enum status status)
 {
     return status == ST_WORKER_CRASHED || status == ST_WORKER_PROTOCOL || status == ST_TASK_FAILED ||
-           status == ST_MEMORY_LIMIT || status == ST_CPU_LIMIT || status == ST_RESULT_TOO_LARGE;
+           status == ST_MEMORY_LIMIT || status == ST_CPU_LIMIT || status == ST_PROCESS_LIMIT ||
+           status == ST_RESULT_TOO_LARGE;
 }
 
 static void keep_results(struct map_lane *lane)

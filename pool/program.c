@@ -152,7 +152,8 @@ bool program_is_sound(const struct task *task)
     if (task->program->mode == PROGRAM_ONESHOT)
         return true;
     enum status status = program_child_wait(&child, task, &exchange, 0);
-    bool is_sound = status != ST_MEMORY_LIMIT && received.len == 0 && !exchange.has_output_ended && !child.has_ended;
+    bool is_sound = status != ST_MEMORY_LIMIT && status != ST_PROCESS_LIMIT && received.len == 0 &&
+                    !exchange.has_output_ended && !child.has_ended;
     if (received.len > 0)
         log_event(LOG_ERROR, "program_spoke_unasked", LOG_STR("task", task->name));
     buf_done(&received);
@@ -246,7 +247,8 @@ static enum status run_persistent(const struct task_input *input, struct task_ou
         end = received.len > 0 ? memchr(received.data, '\n', received.len) : NULL;
     }
     bool is_unseen = received.len == 0 && program_child_unread(&child) >= request.len - exchange.to_send_len;
-    if (status == ST_MEMORY_LIMIT && is_unseen) { /* it was what came before that has taken so much */
+    if ((status == ST_MEMORY_LIMIT || status == ST_PROCESS_LIMIT) && is_unseen) {
+        /* it was what came before that has taken so much */
         worker_take_back_start();
         program_child_end(&child);
         _exit(EXIT_FAILURE);

@@ -36,6 +36,7 @@ struct program {
     uint64_t memory_max;       /* bytes that it may have resident; 0: any */
     uint64_t cpu_max_ms;       /* of one job; 0: any */
     uint64_t open_files_max;   /* 0: as inherited */
+    unsigned processes_max;    /* it and what it has started; 0: any */
     bool may_use_network;
     struct sandbox_path *paths; /* that it may use beside the system's, read-only */
     size_t path_count;

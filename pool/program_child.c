@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "pool/process_tree.h"
 
 enum { MESSAGE_MAX = 512, LIMITS_CHECK_MS = 10, READ_BYTES = 64 * 1024, ENDING_MS = 100 };
 
@@ -49,6 +50,7 @@ static void confine(const struct program *program)
     struct sandbox_report report;
     rules.may_use_network = program->may_use_network;
     rules.limits.open_files = program->open_files_max;
+    rules.may_fork = program->processes_max != 1;
     rules.paths = program->paths;
     rules.path_count = program->path_count;
     (void)sandbox_apply(&rules, &report);
@@ -170,23 +172,11 @@ bool program_child_has_ended(struct program_child *child)
 /* Our children, the inherited ones among them. False: there is none left. */
 static bool kill_children(void)
 {
-    char path[64], text[4096];
-    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t len = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
-    if (fd >= 0)
-        close(fd);
-    text[len > 0 ? len : 0] = '\0';
-    bool is_any = false;
-    char *at = text;
-    for (char *end; *at; at = end) {
-        long pid = strtol(at, &end, 10);
-        if (end == at)
-            break;
-        is_any = true;
-        kill((pid_t)pid, SIGKILL);
-    }
-    return is_any;
+    pid_t pids[256];
+    size_t count = process_tree_children(getpid(), pids, ARRAY_LEN(pids));
+    for (size_t i = 0; i < count; i++)
+        kill(pids[i], SIGKILL);
+    return count > 0;
 }
 
 static void close_stream(int *fd)
@@ -256,7 +246,17 @@ uint64_t program_child_rss_bytes(const struct program_child *child)
     return strtoull(end, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-static enum status check_limits(const struct program_child *child, const struct program *program)
+/* Counting takes as long as a small job: not more often than every so many milliseconds. */
+static bool are_too_many(struct program_child *child, const struct program *program)
+{
+    uint64_t now_ns = clock_now_ns();
+    if (now_ns < child->counted_ns + LIMITS_CHECK_MS * NS_PER_MS)
+        return false;
+    child->counted_ns = now_ns;
+    return process_tree_count(getpid(), program->processes_max + 1) > program->processes_max;
+}
+
+static enum status check_limits(struct program_child *child, const struct program *program)
 {
     if (child->has_ended)
         return ST_OK;
@@ -264,6 +264,8 @@ static enum status check_limits(const struct program_child *child, const struct 
         return ST_MEMORY_LIMIT;
     if (program->cpu_max_ms > 0 && program_child_cpu_ns(child) - child->cpu_before_ns > program->cpu_max_ms * NS_PER_MS)
         return ST_CPU_LIMIT;
+    if (program->processes_max > 1 && are_too_many(child, program))
+        return ST_PROCESS_LIMIT;
     return ST_OK;
 }
 
@@ -321,7 +323,7 @@ enum status program_child_wait(struct program_child *child, const struct task *t
                                int timeout_ms)
 {
     const struct program *program = task->program;
-    bool has_limits = program->memory_max > 0 || program->cpu_max_ms > 0;
+    bool has_limits = program->memory_max > 0 || program->cpu_max_ms > 0 || program->processes_max > 1;
     struct pollfd fds[] = { { .fd = exchange->has_output_ended ? -1 : child->output, .events = POLLIN },
                             { .fd = child->messages, .events = POLLIN },
                             { .fd = exchange->to_send_len > 0 && !exchange->is_refused ? child->input : -1,

@@ -18,6 +18,7 @@ struct program_child {
     int pidfd;                   /* readable when it has ended */
     int input, output, messages; /* ours of its standard streams, non-blocking; -1: closed */
     uint64_t cpu_before_ns;      /* of its whole life, when the job began */
+    uint64_t counted_ns;         /* when its processes were counted last */
     bool has_ended;
     int wait_status; /* then */
 };
@@ -32,7 +33,8 @@ bool program_child_has_ended(struct program_child *child) NONNULL;
 
 /* What may happen while a job runs. `to_send` is what is left to be written; lines and bytes that come are appended to
  * `received` (at most its max: then it fails), what it says on standard error is logged. Returns when something came or
- * was sent, it has ended, or a limit was passed: ST_MEMORY_LIMIT, ST_CPU_LIMIT; else ST_OK. */
+ * was sent, it has ended, or a limit was passed: ST_MEMORY_LIMIT, ST_CPU_LIMIT, ST_PROCESS_LIMIT;
+ * else ST_OK. */
 struct program_exchange {
     const char *to_send;
     size_t to_send_len;

@@ -70,6 +70,8 @@ static const struct config_option task_options[] = {
       .help = "files and folders that it may read, and run, blanks between; beside the system's, those that the command names and the folder it runs in" },
     { FIELD(write), .kind = CONFIG_KIND_TEXT, .initial = "", .help = "files and folders that it may write, too" },
     { FIELD(open_files), NUMBER(CONFIG_KIND_COUNT, 0, 1000000, "0"), .help = "files it may have open; 0: as the service" },
+    { FIELD(processes), NUMBER(CONFIG_KIND_COUNT, 0, 500, "64"),
+      .help = "processes that it and all it has started may be (process_limit beyond; 1: it cannot start any); 0: any" },
 };
 /* clang-format on */
 _Static_assert(ARRAY_LEN(task_options) <= CONFIG_TASK_OPTIONS_MAX, "raise CONFIG_TASK_OPTIONS_MAX");
@@ -301,6 +303,7 @@ static bool make_program(const struct config_task *task, struct program *ret_pro
         .memory_max = task->memory_bytes,
         .cpu_max_ms = task->cpu_ms,
         .open_files_max = task->open_files,
+        .processes_max = task->processes,
         .may_use_network = task->network != 0,
     };
     return ret_program->environment != NULL && make_paths(task, ret_program);

@@ -37,7 +37,7 @@ struct config_task {
     char environment[CONFIG_TASK_TEXT_MAX];
     size_t memory_bytes;
     uint32_t cpu_ms;
-    unsigned open_files;
+    unsigned open_files, processes;
     unsigned network; /* no, yes */
     char read[CONFIG_TASK_TEXT_MAX], write[CONFIG_TASK_TEXT_MAX];
 };

@@ -27,6 +27,7 @@ static char folder[] = "/tmp/twinpool-programs-XXXXXX";
 static char config_file[64], needed_file[64];
 
 static const char config_text[] = "[task.odd]\n"
+                                  "processes = 6\n"
                                   "command = python3 tests/support/odd_program.py\n"
                                   "memory-bytes = 100m\n"
                                   "cpu-ms = 1500\n" /* to fill that takes 0.3 s where page faults are slow */
@@ -58,6 +59,10 @@ static const char config_text[] = "[task.odd]\n"
                                   "args = script string 1..1000 required\n"
                                   "write = %s\n"
                                   "network = yes\n"
+                                  "[task.alone]\n"
+                                  "command = sh -c \"sleep 0 & wait\"\n"
+                                  "mode = oneshot\n"
+                                  "processes = 1\n"
                                   "[task.missing]\n"
                                   "command = /no/such/program\n"
                                   "mode = oneshot\n"
@@ -331,13 +336,16 @@ static void deadline__whatever_it_does__nothing_is_left(void **state)
     assert_true(server_log_contains(&server, "its program: state S"));
 }
 
-static void limits__memory_and_cpu__typed(void **state)
+static void limits__memory_cpu_processes__typed(void **state)
 {
     (void)state;
     if (scaled_ms(1) == 1) /* a sanitizer's processes are slow to take so much */
         expect_odd("eat", 150 << 20, 422, "memory_limit", NULL);
     expect_odd("spin", 0, 422, "cpu_limit", NULL);
+    expect_odd("swarm", 7, 422, "process_limit", NULL);
     expect_sound();
+    static const struct step alone = { "POST", "/compute/alone", HTTP_JSON, "{}", 500, "task_failed", "fork" };
+    steps_run(&server, &alone, 1);
 }
 
 /* ---- starting */
@@ -478,7 +486,7 @@ int main(void)
         cmocka_unit_test(death__between_jobs__next_job_does_not_notice),
         cmocka_unit_test(max_jobs__one__started_anew_for_each),
         cmocka_unit_test(deadline__whatever_it_does__nothing_is_left),
-        cmocka_unit_test(limits__memory_and_cpu__typed),
+        cmocka_unit_test(limits__memory_cpu_processes__typed),
         cmocka_unit_test(broken__at_its_start__only_that_task_waits_and_heals),
         cmocka_unit_test(messages__in_the_log__with_the_task),
         cmocka_unit_test(oneshot__environment_and_folder__its_own),

@@ -91,6 +91,11 @@ def act(job, do, n):
     elif do == "fork":
         subprocess.Popen(["sleep", str(n)])
         time.sleep(60)
+    elif do == "swarm":
+        for i in range(n):
+            if os.fork() == 0:
+                time.sleep(60)
+        time.sleep(60)
     elif do == "eat":
         block = bytearray(n)
         for i in range(0, n, 4096):
