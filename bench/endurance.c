@@ -16,6 +16,8 @@
 
 #include "base/clock.h"
 #include "base/cpu_count.h"
+#include "tests/support/faults.h"
+#include "tests/support/files.h"
 #include "tests/support/load.h"
 #include "tests/support/procs.h"
 #include "tests/support/server.h"
@@ -123,16 +125,7 @@ struct storm {
 static void kill_one(void *context)
 {
     struct storm *storm = context;
-    pid_t children[CHILDREN_MAX];
-    size_t count = procs_children(server.pid, children, CHILDREN_MAX);
-    size_t chosen = count > 0 ? (size_t)random() % count : 0;
-    for (size_t i = 0; i < count; i++) {
-        pid_t pid = children[(chosen + i) % count];
-        if (pid != storm->front_end && !procs_is_gone(pid)) {
-            storm->kills += kill(pid, SIGKILL) == 0;
-            return;
-        }
-    }
+    storm->kills += faults_kill_random_worker(&server, storm->front_end) ? 1 : 0;
 }
 
 static void kill_storm(void)
@@ -251,17 +244,17 @@ static void measure_deadline(const char *how)
 static void deadlines(void)
 {
     static const char *const kinds[] = { "computes", "sleeps", "ignores", "forks" };
-    char script[64], config[64];
+    char script[64], config[64], text[512];
     if (!mkdtemp(folder))
         die("no folder");
     snprintf(script, sizeof script, "%s/it.py", folder);
     snprintf(config, sizeof config, "%s/it.ini", folder);
-    FILE *file = fopen(script, "we");
-    if (!file || fputs(misbehaving, file) < 0 || fclose(file) != 0 || !(file = fopen(config, "we")))
-        die("no file");
+    size_t len = 0;
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
-        fprintf(file, "[task.%s]\ncommand = python3 %s %s\nworkers = 2\n", kinds[i], script, kinds[i]);
-    fclose(file);
+        len += (size_t)snprintf(text + len, sizeof text - len, "[task.%s]\ncommand = python3 %s %s\nworkers = 2\n",
+                                kinds[i], script, kinds[i]);
+    if (!files_write(script, misbehaving) || !files_write(config, text))
+        die("no file");
     const char *const flags[] = { "--config", config, "--quarantine-ms", "0", NULL };
     start(flags);
     printf("deadlines of 100 ms, 2 callers, beside 1,000 small jobs a second\n");

@@ -10,7 +10,6 @@
 
 #include <cmocka.h>
 
-#include <libgen.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,6 +19,7 @@
 
 #include "base/clock.h"
 #include "tests/support/faults.h"
+#include "tests/support/files.h"
 #include "tests/support/json_path.h"
 #include "tests/support/steps.h"
 #include "tests/support/timing.h"
@@ -30,22 +30,6 @@ static struct server server;
 static struct faults_fds fds;
 static char folder[] = "/tmp/twinpool-matrix-XXXXXX";
 static char config_file[64], start_file[64], plugin_file[400];
-
-static bool write_text(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "we");
-    bool is_written = file && fputs(text, file) >= 0;
-    return file && fclose(file) == 0 && is_written;
-}
-
-static bool find_plugin(void)
-{
-    char program[300];
-    const char *given = getenv("TWINPOOL_BIN");
-    snprintf(program, sizeof program, "%s", given ? given : "build/twinpool");
-    snprintf(plugin_file, sizeof plugin_file, "%s/tests/plugins/faulty.so", dirname(program));
-    return access(plugin_file, R_OK) == 0;
-}
 
 static bool start_server(void)
 {
@@ -61,8 +45,9 @@ static int start(void **state)
 {
     char text[1024];
     (void)state;
-    if (!mkdtemp(folder) || !find_plugin())
+    if (!mkdtemp(folder))
         return -1;
+    files_plugin("faulty", plugin_file, sizeof plugin_file);
     snprintf(config_file, sizeof config_file, "%s/tasks.ini", folder);
     snprintf(start_file, sizeof start_file, "%s/fault", folder);
     snprintf(text, sizeof text,
@@ -70,7 +55,7 @@ static int start(void **state)
              "write = %s\nenvironment = FAULT_AT_START=%s.program\n"
              "[task.native]\nplugin = %s\n",
              folder, start_file, plugin_file);
-    return write_text(config_file, text) && start_server() ? 0 : -1;
+    return files_write(config_file, text) && start_server() ? 0 : -1;
 }
 
 static int stop(void **state)
@@ -250,7 +235,7 @@ static void fail_before_ready(const struct subject *subject)
         if (fault == FAULT_STOP)
             continue;
         pid_t pid = ask_pid(subject);
-        assert_true(write_text(start_path(subject, path, sizeof path), fault_names[fault]));
+        assert_true(files_write(start_path(subject, path, sizeof path), fault_names[fault]));
         kill(pid, SIGKILL);
         assert_true(wait_until(is_fault_taken, path, scaled_ms(10000)));
         expect_sound(subject);

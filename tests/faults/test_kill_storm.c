@@ -16,7 +16,7 @@
 #include "tests/support/procs.h"
 #include "tests/support/timing.h"
 
-enum { WORKERS = 4, CLIENTS = 64, KILL_EVERY_MS = 50, CHILDREN_MAX = 32 };
+enum { WORKERS = 4, CLIENTS = 64, KILL_EVERY_MS = 50 };
 
 static struct server server;
 
@@ -41,18 +41,7 @@ struct storm {
 static void kill_one(void *context)
 {
     struct storm *storm = context;
-    pid_t children[CHILDREN_MAX];
-    size_t count = procs_children(server.pid, children, CHILDREN_MAX);
-    if (count > CHILDREN_MAX)
-        count = CHILDREN_MAX;
-    size_t chosen = count ? (size_t)random() % count : 0;
-    for (size_t i = 0; i < count; i++) {
-        pid_t pid = children[(chosen + i) % count];
-        if (pid != storm->front_end && !procs_is_gone(pid)) {
-            storm->kills += kill(pid, SIGKILL) == 0;
-            return;
-        }
-    }
+    storm->kills += faults_kill_random_worker(&server, storm->front_end) ? 1 : 0;
 }
 
 static void run(struct storm *storm, uint32_t duration_ms, bool is_storm, struct load_result *result)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "tests/support/files.h"
 #include "tests/support/http.h"
 #include "tests/support/load.h"
 #include "tests/support/procs.h"
@@ -60,14 +61,6 @@ static const char program[] =
     "for line in sys.stdin:\n"
     "    print(json.dumps({'id': json.loads(line)['id'], 'result': os.getpid()}), flush=True)\n";
 
-static void write_file(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "we");
-    assert_non_null(file);
-    assert_true(fputs(text, file) >= 0);
-    assert_int_equal(fclose(file), 0);
-}
-
 static void age__start_takes_a_second__nobody_waits_for_it(void **state)
 {
     (void)state;
@@ -77,8 +70,8 @@ static void age__start_takes_a_second__nobody_waits_for_it(void **state)
     snprintf(script, sizeof script, "%s/slow.py", folder);
     snprintf(config, sizeof config, "%s/config.ini", folder);
     snprintf(text, sizeof text, "[task.slow]\ncommand = python3 %s\nmax-age-ms = 300\n", script);
-    write_file(script, program);
-    write_file(config, text);
+    assert_true(files_write(script, program));
+    assert_true(files_write(config, text));
     const char *const flags[] = { "--workers", "1", "--config", config, NULL };
     assert_true(server_start(&server, flags, NULL));
     assert_true(server_wait_workers(&server, 2, scaled_ms(5000)));

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "tests/support/files.h"
 #include "tests/support/json_path.h"
 #include "tests/support/program.h"
 #include "tests/support/steps.h"
@@ -42,13 +43,6 @@ static bool build_example(void)
     return system(command) == 0;
 }
 
-static bool write_config(const char *text)
-{
-    FILE *file = fopen(config_file, "we");
-    bool is_written = file && fputs(text, file) >= 0;
-    return file && fclose(file) == 0 && is_written;
-}
-
 static int start(void **state)
 {
     char text[2048];
@@ -63,7 +57,7 @@ static int start(void **state)
     snprintf(text, sizeof text, "[task.closest]\nplugin = %s\n[task.odd]\nplugin = %s/odd.so\nworkers = 1\n", example,
              plugins);
     const char *const flags[] = { "--workers", "1", "--config", config_file, "--cancel-grace-ms", "1000", NULL };
-    return write_config(text) && server_start(&server, flags, NULL) ? 0 : -1;
+    return files_write(config_file, text) && server_start(&server, flags, NULL) ? 0 : -1;
 }
 
 static int stop(void **state)
@@ -209,7 +203,7 @@ static void start__with_a_bad_one__refused(void **state)
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
         snprintf(text + len, sizeof text - len, cases[i][0], plugins);
 #pragma GCC diagnostic pop
-        assert_true(write_config(text));
+        assert_true(files_write(config_file, text));
         const char *const arguments[] = { "--listen", "127.0.0.1:0", "--config", config_file, NULL };
         struct program_result result = program_run(arguments, NULL);
         if (result.code != 2 || !strstr(result.errors, cases[i][1]))

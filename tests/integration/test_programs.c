@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "tests/support/files.h"
 #include "tests/support/json_path.h"
 #include "tests/support/procs.h"
 #include "tests/support/program.h"
@@ -71,13 +72,6 @@ static const char config_text[] = "[task.odd]\n"
                                   "mode = oneshot\n"
                                   "output = bytes\n";
 
-static bool write_text(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "we");
-    bool is_written = file && fputs(text, file) >= 0;
-    return file && fclose(file) == 0 && is_written;
-}
-
 /* The examples, too, with their own sections. */
 static bool write_config(void)
 {
@@ -88,7 +82,7 @@ static bool write_config(void)
         return false;
     fclose(file);
     char *all = NULL;
-    bool is_written = asprintf(&all, "%s\n%s", examples, text) > 0 && write_text(config_file, all);
+    bool is_written = asprintf(&all, "%s\n%s", examples, text) > 0 && files_write(config_file, all);
     free(all);
     free(text);
     free(examples);
@@ -361,7 +355,7 @@ static void broken__at_its_start__only_that_task_waits_and_heals(void **state)
     http_reply_done(&reply);
     assert_true(server_log_contains(&server, "I need"));
     expect_sound();
-    assert_true(write_text(needed_file, ""));
+    assert_true(files_write(needed_file, ""));
     reply = step_once(&server, "GET", "/compute/broken?timeout_ms=20000", NULL, NULL, 200);
     http_reply_done(&reply);
 }
@@ -464,7 +458,7 @@ static void file__mistakes__named_with_their_line(void **state)
     char path[64];
     snprintf(path, sizeof path, "%s/bad.ini", folder);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        assert_true(write_text(path, cases[i][0]));
+        assert_true(files_write(path, cases[i][0]));
         const char *const arguments[] = { "--config", path, "--print-config", NULL };
         struct program_result result = program_run(arguments, NULL);
         if (result.code != 2 || !strstr(result.errors, cases[i][1]))

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "tests/support/files.h"
 #include "tests/support/json_path.h"
 #include "tests/support/load.h"
 #include "tests/support/procs.h"
@@ -27,20 +28,13 @@ static char file[] = "/tmp/twinpool-reload-XXXXXX";
 
 static const char usual[] = "workers = 2\n[task.count]\ncommand = wc -c\nmode = oneshot\n";
 
-static bool write_config(const char *text)
-{
-    FILE *out = fopen(file, "we");
-    bool is_written = out && fputs(text, out) >= 0;
-    return out && fclose(out) == 0 && is_written;
-}
-
 static int start(void **state)
 {
     (void)state;
     int fd = mkstemp(file);
     close(fd);
     const char *const flags[] = { "--config", file, "--grace-ms", "500", "--loops", "2", NULL };
-    return fd >= 0 && write_config(usual) && server_start(&server, flags, NULL) ? 0 : -1;
+    return fd >= 0 && files_write(file, usual) && server_start(&server, flags, NULL) ? 0 : -1;
 }
 
 static int stop(void **state)
@@ -166,13 +160,14 @@ static void options_and_tasks__changed__in_force(void **state)
     };
     (void)state;
     steps_run(&server, before, ARRAY_LEN(before));
-    assert_true(write_config(
+    assert_true(files_write(
+        file,
         "workers = 3\ncompute-timeout-ms = 50\n[task.lines]\ncommand = wc -l\nmode = oneshot\ntimeout-ms = 20000\n"));
     reload(" reloaded ");
     assert_true(wait_until(is_settled, NULL, scaled_ms(15000)));
     assert_true(server_wait_workers(&server, 4, scaled_ms(5000)));
     steps_run(&server, after, ARRAY_LEN(after));
-    assert_true(write_config(usual));
+    assert_true(files_write(file, usual));
     reload(" reloaded ");
     assert_true(wait_until(is_settled, NULL, scaled_ms(15000)));
     steps_run(&server, before, ARRAY_LEN(before));
@@ -191,13 +186,13 @@ static void mistakes__in_the_file__change_nothing(void **state)
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        assert_true(write_config(cases[i][0]));
+        assert_true(files_write(file, cases[i][0]));
         reload(" reload_ended ");
         if (!server_log_contains(&server, cases[i][1]))
             fail_msg("%zu: %s", i, cases[i][1]);
         steps_run(&server, still, ARRAY_LEN(still));
     }
-    assert_true(write_config(usual));
+    assert_true(files_write(file, usual));
     reload(" reloaded ");
     assert_true(wait_until(is_settled, NULL, scaled_ms(15000)));
 }

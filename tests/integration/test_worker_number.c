@@ -14,6 +14,7 @@
 
 #include "base/attrs.h"
 #include "base/clock.h"
+#include "tests/support/files.h"
 #include "tests/support/http.h"
 #include "tests/support/json_path.h"
 #include "tests/support/server.h"
@@ -31,13 +32,6 @@ static const char program[] = "import sys, os, time, json\n"
 static struct server server;
 static char folder[] = "/tmp/twinpool-number-XXXXXX", script[64], config[64];
 
-static bool write_file(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "we");
-    bool is_written = file && fputs(text, file) >= 0;
-    return file && fclose(file) == 0 && is_written;
-}
-
 static int start(void **state)
 {
     char text[256];
@@ -50,7 +44,7 @@ static int start(void **state)
              script);
     const char *const flags[] = { "--workers", "1",        "--workers-max", "2", "--worker-idle-ms",
                                   "500",       "--config", config,          NULL };
-    return write_file(script, program) && write_file(config, text) && server_start(&server, flags, NULL) ? 0 : -1;
+    return files_write(script, program) && files_write(config, text) && server_start(&server, flags, NULL) ? 0 : -1;
 }
 
 static int stop(void **state)

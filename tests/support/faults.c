@@ -6,6 +6,8 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -126,4 +128,17 @@ pid_t faults_wait_busy(const struct server *server)
 {
     struct busy_wait wait = { .server = server };
     return wait_until(has_busy_worker, &wait, scaled_ms(3000)) ? wait.pid : 0;
+}
+
+bool faults_kill_random_worker(const struct server *server, pid_t front_end)
+{
+    pid_t children[CHILDREN_MAX];
+    size_t found = procs_children(server->pid, children, CHILDREN_MAX);
+    size_t count = found < CHILDREN_MAX ? found : CHILDREN_MAX, chosen = count > 0 ? (size_t)random() % count : 0;
+    for (size_t i = 0; i < count; i++) {
+        pid_t pid = children[(chosen + i) % count];
+        if (pid != front_end && !procs_is_gone(pid))
+            return kill(pid, SIGKILL) == 0;
+    }
+    return false;
 }

@@ -22,6 +22,9 @@ int faults_look_before(const struct server *server, size_t count, struct server_
 void faults_expect_recovery(const struct server *server, size_t workers, const pid_t *killed, size_t killed_count,
                             struct faults_fds before) __attribute__((nonnull(1)));
 
+/* SIGKILL to a living child of the supervisor, but not to its front end. False: there is none. */
+bool faults_kill_random_worker(const struct server *server, pid_t front_end) NONNULL;
+
 /* Waits until a worker is busy with a job and returns its pid; 0 if none is after a while. */
 pid_t faults_wait_busy(const struct server *server) NONNULL;
 
