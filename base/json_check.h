@@ -40,12 +40,22 @@ struct json_slice {
     size_t len;
 };
 
-/* The next four work on text that json_check accepted (else: unspecified results, but never a read
+/* The next ones work on text that json_check accepted (else: unspecified results, but never a read
  * outside the text). Slices exclude surrounding white space. */
 
 /* The raw value of member `name` of the top-level object. False: not an object, or no such member.
  * `name` is compared with the key after unescaping. */
 bool json_member(const char *text, size_t len, const char *name, struct json_slice *ret_value) NONNULL MUST_CHECK;
+
+/* Walks the members of the top-level object: start with *cursor 0; false at the end (or no object). The key is what
+ * stands between its quotes. */
+bool json_next_member(const char *text, size_t len, size_t *cursor, struct json_slice *ret_key,
+                      struct json_slice *ret_value) NONNULL MUST_CHECK;
+
+/* Of what stands between the quotes of a key or a string: does it read as `text`, and a copy of what it reads as, which
+ * is never longer and does not end with NUL. Returns its length. */
+bool json_string_is(struct json_slice contents, const char *text) NONNULL MUST_CHECK;
+size_t json_string_copy(struct json_slice contents, char *ret_text) NONNULL;
 
 /* Walks the elements of the top-level array: start with *cursor 0; false at the end (or no array). */
 bool json_next_element(const char *text, size_t len, size_t *cursor, struct json_slice *ret_element) NONNULL MUST_CHECK;

@@ -69,44 +69,36 @@ static const char *value_end(const char *at, const char *end)
     return at;
 }
 
-/* Does the key whose contents lie in [at, end) read as `name`? */
-static bool key_is(const char *at, const char *end, const char *name)
+bool json_string_is(struct json_slice contents, const char *text)
 {
+    const char *at = contents.at, *end = at + contents.len;
     char bytes[4];
     while (at < end) {
         size_t len = json_unescape(&at, end, bytes);
-        if (len == 0 || strnlen(name, len) < len || memcmp(name, bytes, len) != 0)
+        if (len == 0 || strnlen(text, len) < len || memcmp(text, bytes, len) != 0)
             return false;
-        name += len;
+        text += len;
     }
-    return *name == '\0';
+    return *text == '\0';
 }
 
-bool json_member(const char *text, size_t len, const char *name, struct json_slice *ret_value)
+size_t json_string_copy(struct json_slice contents, char *ret_text)
 {
-    const char *end = text + len;
-    const char *at = json_skip_space(text, end);
-    if (at == end || *at != '{')
-        return false;
-    do {
-        const char *quote = json_skip_space(at + 1, end);
-        if (quote == end || *quote != '"')
-            return false;
-        const char *key_end = string_end(quote + 1, end);
-        if (key_end == end)
-            return false;
-        at = json_skip_space(key_end + 1, end);
-        if (at == end || *at != ':')
-            return false;
-        const char *value = json_skip_space(at + 1, end);
-        at = value_end(value, end);
-        if (key_is(quote + 1, key_end, name)) {
-            *ret_value = (struct json_slice){ .at = value, .len = (size_t)(at - value) };
-            return true;
-        }
-        at = json_skip_space(at, end);
-    } while (at < end && *at == ',');
-    return false;
+    const char *at = contents.at, *end = at + contents.len;
+    char *to = ret_text;
+    while (at < end) {
+        const char *escape = memchr(at, '\\', (size_t)(end - at));
+        size_t plain = (size_t)((escape != NULL ? escape : end) - at), len = 0;
+        memcpy(to, at, plain);
+        to += plain;
+        at += plain;
+        char bytes[4];
+        if (at < end && (len = json_unescape(&at, end, bytes)) == 0)
+            break;
+        memcpy(to, bytes, len);
+        to += len;
+    }
+    return (size_t)(to - ret_text);
 }
 
 /* The value behind white space from `at` on; false: there is none. */
@@ -120,6 +112,39 @@ static bool take_element(const char *text, const char *at, const char *end, size
     *cursor = (size_t)(element_end - text);
     *ret_element = (struct json_slice){ .at = element, .len = (size_t)(element_end - element) };
     return true;
+}
+
+bool json_next_member(const char *text, size_t len, size_t *cursor, struct json_slice *ret_key,
+                      struct json_slice *ret_value)
+{
+    if (*cursor >= len)
+        return false;
+    const char *end = text + len;
+    const char *at = json_skip_space(text + *cursor, end);
+    if (at == end || *at != (*cursor == 0 ? '{' : ','))
+        return false;
+    const char *quote = json_skip_space(at + 1, end);
+    if (quote == end || *quote != '"')
+        return false;
+    const char *key_end = string_end(quote + 1, end);
+    if (key_end == end)
+        return false;
+    at = json_skip_space(key_end + 1, end);
+    if (at == end || *at != ':')
+        return false;
+    *ret_key = (struct json_slice){ .at = quote + 1, .len = (size_t)(key_end - quote - 1) };
+    return take_element(text, at + 1, end, cursor, ret_value);
+}
+
+bool json_member(const char *text, size_t len, const char *name, struct json_slice *ret_value)
+{
+    struct json_slice key, value;
+    for (size_t cursor = 0; json_next_member(text, len, &cursor, &key, &value);)
+        if (json_string_is(key, name)) {
+            *ret_value = value;
+            return true;
+        }
+    return false;
 }
 
 bool json_next_element(const char *text, size_t len, size_t *cursor, struct json_slice *ret_element)

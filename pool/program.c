@@ -25,6 +25,7 @@ enum {
     ENVELOPE_BYTES = 512, /* of an answer, without its result */
     SHOWN_BYTES = 60,     /* of what a program should not have said */
     READY_MAX_BYTES = 4096,
+    RESIDENT_GOOD_MS = 10,
     SETTLE_MS = 20 /* for what is left in the pipes when a oneshot has ended */
 };
 
@@ -41,20 +42,36 @@ static bool must_end;
 
 bool program_must_end(void) { return must_end; }
 
-uint64_t program_cpu_ns(void)
+static uint64_t usage_of_ended(uint64_t *ret_rss_kib)
 {
     struct rusage ended;
     getrusage(RUSAGE_CHILDREN, &ended);
+    *ret_rss_kib = (uint64_t)ended.ru_maxrss;
     return ((uint64_t)ended.ru_utime.tv_sec + (uint64_t)ended.ru_stime.tv_sec) * NS_PER_SEC +
-           ((uint64_t)ended.ru_utime.tv_usec + (uint64_t)ended.ru_stime.tv_usec) * 1000 + program_child_cpu_ns(&child);
+           ((uint64_t)ended.ru_utime.tv_usec + (uint64_t)ended.ru_stime.tv_usec) * 1000;
 }
 
-uint64_t program_rss_kib(void)
+/* To read it takes as long as a small job. */
+static uint64_t resident_kib(void)
 {
-    struct rusage ended;
-    uint64_t now_kib = program_child_rss_bytes(&child) / 1024;
-    getrusage(RUSAGE_CHILDREN, &ended);
-    return now_kib > (uint64_t)ended.ru_maxrss ? now_kib : (uint64_t)ended.ru_maxrss;
+    static uint64_t kib, read_ns;
+    uint64_t now_ns = clock_now_ns();
+    if (now_ns >= read_ns + RESIDENT_GOOD_MS * NS_PER_MS) {
+        kib = program_child_rss_bytes(&child) / 1024;
+        read_ns = now_ns;
+    }
+    return kib;
+}
+
+void program_take_usage(const struct task *task, uint64_t *ret_cpu_ns, uint64_t *ret_rss_kib)
+{
+    static uint64_t taken_ns;
+    bool is_oneshot = task->program->mode == PROGRAM_ONESHOT;
+    uint64_t cpu_ns = is_oneshot ? usage_of_ended(ret_rss_kib) : program_child_cpu_ns(&child);
+    if (!is_oneshot)
+        *ret_rss_kib = resident_kib();
+    *ret_cpu_ns = cpu_ns > taken_ns ? cpu_ns - taken_ns : 0;
+    taken_ns = cpu_ns;
 }
 
 /* ---- the end of a persistent program is its worker's */
@@ -138,10 +155,13 @@ bool program_open(const struct task *task)
                   LOG_STR("command", task->program->argv[0]), LOG_STR("error", strerrordesc_np(errno)));
         return false;
     }
-    if (await_ready(task))
-        return true;
-    program_child_end(&child);
-    return false;
+    if (!await_ready(task)) {
+        program_child_end(&child);
+        return false;
+    }
+    uint64_t cpu_ns, rss_kib;
+    program_take_usage(task, &cpu_ns, &rss_kib); /* to start is no job's */
+    return true;
 }
 
 bool program_is_sound(const struct task *task)
@@ -241,7 +261,9 @@ static enum status run_persistent(const struct task_input *input, struct task_ou
     struct program_exchange exchange = { .to_send = request.data, .to_send_len = request.len, .received = &received };
     enum status status = ST_OK;
     const char *end = NULL;
-    child.cpu_before_ns = program_child_cpu_ns(&child);
+    if (task->program->cpu_max_ms > 0)
+        child.cpu_before_ns = program_child_cpu_ns(&child);
+    program_child_send(&child, &exchange);
     while (status == ST_OK && !end && !received.failed && !exchange.has_output_ended) {
         status = program_child_wait(&child, task, &exchange, -1);
         end = received.len > 0 ? memchr(received.data, '\n', received.len) : NULL;

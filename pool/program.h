@@ -59,9 +59,8 @@ enum status program_take_answer(const char *line, size_t len, uint64_t id, struc
 /* After a job: the program cannot be used again, and the worker must end when it has told of the result. */
 bool program_must_end(void) MUST_CHECK;
 
-/* CPU time of the programs so far, of those that have ended and of the one that runs; their peak of memory (of the one
- * that runs: what it has now). */
-uint64_t program_cpu_ns(void) MUST_CHECK;
-uint64_t program_rss_kib(void) MUST_CHECK;
+/* After a job: the CPU time of its programs since this was asked last, and their memory (oneshot: the peak of any so
+ * far; persistent: what it has resident, as of the last 10 ms). */
+void program_take_usage(const struct task *task, uint64_t *ret_cpu_ns, uint64_t *ret_rss_kib) NONNULL;
 
 #endif

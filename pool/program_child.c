@@ -124,7 +124,7 @@ static bool set_up(struct program_child *child, pid_t pid, int in[2], int out[2]
     fcntl(child->messages, F_SETOWN, getpid()); /* a worker that sleeps hears of them by a signal */
     fcntl(child->messages, F_SETFL, O_NONBLOCK | O_ASYNC);
     child->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    return child->pidfd >= 0;
+    return child->pidfd >= 0 && clock_getcpuclockid(pid, &child->cpu_clock) == 0;
 }
 
 bool program_child_start(struct program_child *child, const struct program *program, char *const *argv,
@@ -217,10 +217,8 @@ void program_child_describe(const struct program_child *child, char *ret_text, s
 
 uint64_t program_child_cpu_ns(const struct program_child *child)
 {
-    clockid_t clock;
     struct timespec time;
-    if (child->pid <= 0 || child->has_ended || clock_getcpuclockid(child->pid, &clock) != 0 ||
-        clock_gettime(clock, &time) != 0)
+    if (child->pid <= 0 || child->has_ended || clock_gettime(child->cpu_clock, &time) != 0)
         return 0;
     return (uint64_t)time.tv_sec * NS_PER_SEC + (uint64_t)time.tv_nsec;
 }
@@ -308,7 +306,7 @@ static bool read_output(struct program_child *child, struct buf *received)
     return got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
-static void send_input(struct program_child *child, struct program_exchange *exchange)
+void program_child_send(struct program_child *child, struct program_exchange *exchange)
 {
     ssize_t sent = write(child->input, exchange->to_send, exchange->to_send_len);
     if (sent > 0) {
@@ -339,7 +337,7 @@ enum status program_child_wait(struct program_child *child, const struct task *t
             close_stream(&child->messages);
         }
         if (fds[2].revents)
-            send_input(child, exchange);
+            program_child_send(child, exchange);
         if (fds[3].revents)
             (void)program_child_has_ended(child);
     }

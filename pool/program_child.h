@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "base/attrs.h"
 #include "base/buf.h"
@@ -17,8 +18,9 @@ struct program_child {
     pid_t pid;                   /* 0: none */
     int pidfd;                   /* readable when it has ended */
     int input, output, messages; /* ours of its standard streams, non-blocking; -1: closed */
-    uint64_t cpu_before_ns;      /* of its whole life, when the job began */
-    uint64_t counted_ns;         /* when its processes were counted last */
+    clockid_t cpu_clock;
+    uint64_t cpu_before_ns; /* of its whole life, when the job began */
+    uint64_t counted_ns;    /* when its processes were counted last */
     bool has_ended;
     int wait_status; /* then */
 };
@@ -42,6 +44,8 @@ struct program_exchange {
     bool has_output_ended;
     bool is_refused; /* it reads no more: what is left is not sent */
 };
+/* Writes at once what the program can take at once. */
+void program_child_send(struct program_child *child, struct program_exchange *exchange) NONNULL;
 enum status program_child_wait(struct program_child *child, const struct task *task, struct program_exchange *exchange,
                                int timeout_ms) NONNULL MUST_CHECK;
 

@@ -242,14 +242,11 @@ static uint64_t cpu_before_ns; /* at the end of the previous job: one getrusage(
 
 void worker_run_slot(struct mailbox *mailbox, const struct spill *spill, unsigned index)
 {
-    uint64_t program_before_ns = 0;
     struct slot *slot = &mailbox->slots[index];
     struct slot_result *result = &slot->result;
     struct request_view view;
     enum status status;
     bool has_program = slot->request.task < task_count && task_table[slot->request.task]->program;
-    if (has_program)
-        program_before_ns = program_cpu_ns();
     result->length = 0;
     result->started_ns = clock_now_ns();
     set_detail(result, "");
@@ -270,13 +267,13 @@ void worker_run_slot(struct mailbox *mailbox, const struct spill *spill, unsigne
     }
     result->status = status;
     result->finished_ns = clock_now_ns();
+    if (has_program) { /* what the driver of it takes is not counted */
+        program_take_usage(task_table[slot->request.task], &result->cpu_ns, &result->max_rss_kib);
+        return;
+    }
     uint64_t cpu_ns = cpu_time_ns(&result->max_rss_kib);
     result->cpu_ns = cpu_ns - cpu_before_ns;
     cpu_before_ns = cpu_ns;
-    if (!has_program)
-        return;
-    result->cpu_ns += program_cpu_ns() - program_before_ns;
-    result->max_rss_kib = program_rss_kib();
 }
 
 /* ---- the process */

@@ -1,15 +1,12 @@
 /* args: untrusted text -> the typed arguments of a task.
  *
- * 1. json_check refuses whatever cJSON would read differently from what the RFC says, duplicate keys among it.
- * 2. cJSON then yields the members: their names and strings, unescaped.
- * 3. Each member is converted as its row in the table wants; an integer from its own text, as cJSON's double is
- * inexact.
- * 4. What was not given gets its default or, if required, is reported.
- * A problem is noted and the checking goes on, so that a caller learns of all of them at once. Strings are copied to
- * one block, because cJSON's tree does not outlive the call. */
+ * 1. json_check refuses what is no JSON, or is read differently by different readers, duplicate keys among it.
+ * 2. Each member is converted from its own text, as its row in the table wants.
+ * 3. What was not given gets its default or, if required, is reported.
+ * A problem is noted and the checking goes on, so that a caller learns of all of them at once. No tree is built: a map
+ * comes here for each of its items. Strings are unescaped into one block. */
 #include "tasks/task.h"
 
-#include <cjson/cJSON.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -26,7 +23,7 @@ enum {
     DECIMAL_DIGITS_MAX = 19, /* of an int64_t */
 };
 
-/* Values are few because each costs cJSON an allocation; number_length is what cJSON 1.7.15 can read. */
+/* What a program gets may be read by cJSON there, or by a worse reader: values are few, numbers short. */
 static const struct json_limits args_limits = { .depth = 32, .members = 256, .values = 4096, .number_length = 63 };
 
 struct parse {
@@ -106,64 +103,80 @@ static bool read_decimal(const char *text, int64_t *ret_value)
     return true;
 }
 
-/* `name` as cJSON unescaped it; its raw text is looked up in the document. */
-static bool read_number(const struct parse *parse, const char *name, int64_t *ret_value)
+/* Room for `size` bytes. All strings together, unescaped and with their NULs, are shorter than the document with its
+ * quotes; a value of JSON is as long as it stands there, followed by a comma or brace. NULL: no memory. */
+static char *take_room(struct parse *parse, size_t size)
 {
-    struct json_slice number;
-    return json_member(parse->text, parse->len, name, &number) && json_exact_int64(number, ret_value);
-}
-
-static void convert_int(struct parse *parse, const struct param *param, const cJSON *member, struct arg *arg)
-{
-    const bool is_query = parse->form == TASK_ARGS_QUERY;
-    if (is_query ? !cJSON_IsString(member) : !cJSON_IsNumber(member)) {
-        report(parse, param->name, "must be an integer");
-        return;
-    }
-    int64_t value;
-    if (is_query ? !read_decimal(member->valuestring, &value) : !read_number(parse, param->name, &value)) {
-        report(parse, param->name, "must be an integer from %" PRId64 " to %" PRId64, param->minimum, param->maximum);
-        return;
-    }
-    if (value < param->minimum)
-        report(parse, param->name, "must be at least %" PRId64, param->minimum);
-    else if (value > param->maximum)
-        report(parse, param->name, "must be at most %" PRId64, param->maximum);
-    else
-        arg->number = value;
-}
-
-static void store_string(struct parse *parse, const char *text, size_t text_len, struct arg *arg)
-{
-    /* All strings together, unescaped and with their NULs, are shorter than the document with its quotes; a value of
-     * JSON is as long as it stands there, followed by a comma or brace. */
     if (!parse->storage)
         parse->storage = malloc(parse->len);
     if (!parse->storage) {
         parse->is_out_of_memory = true;
-        return;
+        return NULL;
     }
-    char *copy = parse->storage + parse->storage_used;
-    memcpy(copy, text, text_len);
-    copy[text_len] = '\0';
-    parse->storage_used += text_len + 1;
-    arg->text = copy;
-    arg->text_len = text_len;
+    char *room = parse->storage + parse->storage_used;
+    parse->storage_used += size;
+    return room;
 }
 
-static void convert_string(struct parse *parse, const struct param *param, const cJSON *member, struct arg *arg)
+static bool is_string(struct json_slice value) { return value.len >= 2 && value.at[0] == '"'; }
+
+/* What stands between the quotes, unescaped, with a NUL (json_check let none through). NULL: no memory. */
+static const char *read_string(struct parse *parse, struct json_slice contents, size_t *ret_len)
 {
-    if (!cJSON_IsString(member)) {
+    char *text = take_room(parse, contents.len + 1);
+    if (!text)
+        return NULL;
+    *ret_len = json_string_copy(contents, text);
+    text[*ret_len] = '\0';
+    return text;
+}
+
+static struct json_slice contents_of(struct json_slice string)
+{
+    return (struct json_slice){ .at = string.at + 1, .len = string.len - 2 };
+}
+
+static bool read_integer(struct parse *parse, struct json_slice value, int64_t *ret_value)
+{
+    size_t len;
+    if (parse->form == TASK_ARGS_JSON)
+        return json_exact_int64(value, ret_value);
+    const char *text = read_string(parse, contents_of(value), &len);
+    return text != NULL && read_decimal(text, ret_value);
+}
+
+static void convert_int(struct parse *parse, const struct param *param, struct json_slice value, struct arg *arg)
+{
+    bool is_number = value.at[0] == '-' || (value.at[0] >= '0' && value.at[0] <= '9');
+    int64_t number;
+    if (parse->form == TASK_ARGS_QUERY ? !is_string(value) : !is_number)
+        report(parse, param->name, "must be an integer");
+    else if (!read_integer(parse, value, &number))
+        report(parse, param->name, "must be an integer from %" PRId64 " to %" PRId64, param->minimum, param->maximum);
+    else if (number < param->minimum)
+        report(parse, param->name, "must be at least %" PRId64, param->minimum);
+    else if (number > param->maximum)
+        report(parse, param->name, "must be at most %" PRId64, param->maximum);
+    else
+        arg->number = number;
+}
+
+static void convert_string(struct parse *parse, const struct param *param, struct json_slice value, struct arg *arg)
+{
+    size_t len = 0;
+    if (!is_string(value)) {
         report(parse, param->name, "must be a string");
         return;
     }
-    const size_t text_len = strlen(member->valuestring); /* json_check let no NUL through */
-    if (text_len < (uint64_t)param->minimum)
+    const char *text = read_string(parse, contents_of(value), &len);
+    if (!text)
+        return;
+    if (len < (uint64_t)param->minimum)
         report(parse, param->name, "must be at least %" PRId64 " bytes long", param->minimum);
-    else if (text_len > (uint64_t)param->maximum)
+    else if (len > (uint64_t)param->maximum)
         report(parse, param->name, "must be at most %" PRId64 " bytes long", param->maximum);
-    else
-        store_string(parse, member->valuestring, text_len, arg);
+    arg->text = text;
+    arg->text_len = len;
 }
 
 /* Index of `text` in the choices, or -1. */
@@ -184,73 +197,89 @@ static void report_choices(struct parse *parse, const struct param *param)
     report(parse, param->name, "must be one of %s", list);
 }
 
-static void convert_enum(struct parse *parse, const struct param *param, const cJSON *member, struct arg *arg)
+static void convert_enum(struct parse *parse, const struct param *param, struct json_slice value, struct arg *arg)
 {
-    const int choice = cJSON_IsString(member) ? find_choice(param, member->valuestring) : -1;
-    if (choice < 0)
-        report_choices(parse, param);
-    else
-        arg->number = choice;
+    for (int i = 0; is_string(value) && param->choices[i]; i++)
+        if (json_string_is(contents_of(value), param->choices[i])) {
+            arg->number = i;
+            return;
+        }
+    report_choices(parse, param);
 }
 
-static void convert_bool(struct parse *parse, const struct param *param, const cJSON *member, struct arg *arg)
+static bool reads_as(struct json_slice value, enum task_args_form form, const char *text)
 {
-    bool is_query = parse->form == TASK_ARGS_QUERY && cJSON_IsString(member);
-    if (is_query && (strcmp(member->valuestring, "true") == 0 || strcmp(member->valuestring, "false") == 0))
-        arg->number = member->valuestring[0] == 't';
-    else if (parse->form == TASK_ARGS_JSON && cJSON_IsBool(member))
-        arg->number = cJSON_IsTrue(member) != 0;
+    if (form == TASK_ARGS_QUERY)
+        return is_string(value) && json_string_is(contents_of(value), text);
+    return value.len == strlen(text) && memcmp(value.at, text, value.len) == 0;
+}
+
+static void convert_bool(struct parse *parse, const struct param *param, struct json_slice value, struct arg *arg)
+{
+    bool is_true = reads_as(value, parse->form, "true");
+    if (is_true || reads_as(value, parse->form, "false"))
+        arg->number = is_true;
     else
         report(parse, param->name, "must be true or false");
 }
 
 /* The value as it stands in the document; of a query string, which has only strings, the text that the string is. */
-static void convert_json(struct parse *parse, const struct param *param, const cJSON *member, struct arg *arg)
+static void convert_json(struct parse *parse, const struct param *param, struct json_slice value, struct arg *arg)
 {
-    struct json_slice value;
     struct json_error error;
-    if (parse->form == TASK_ARGS_QUERY)
-        value = (struct json_slice){ .at = member->valuestring, .len = strlen(member->valuestring) };
-    else if (!json_member(parse->text, parse->len, param->name, &value)) {
-        parse->is_out_of_memory = true; /* the document was checked */
-        return;
+    size_t len = value.len;
+    const char *text;
+    if (parse->form == TASK_ARGS_QUERY) {
+        text = read_string(parse, contents_of(value), &len);
+    } else {
+        char *room = take_room(parse, value.len + 1);
+        if (room) {
+            memcpy(room, value.at, value.len);
+            room[value.len] = '\0';
+        }
+        text = room;
     }
-    if (parse->form == TASK_ARGS_QUERY && !json_check(value.at, value.len, &args_limits, &error))
+    if (!text)
+        return;
+    if (parse->form == TASK_ARGS_QUERY && !json_check(text, len, &args_limits, &error))
         report(parse, param->name, "must be JSON: %s at byte %zu", error.message, error.offset);
-    else if (value.len > (uint64_t)param->maximum)
+    else if (len > (uint64_t)param->maximum)
         report(parse, param->name, "must be at most %" PRId64 " bytes long", param->maximum);
-    else
-        store_string(parse, value.at, value.len, arg);
+    arg->text = text;
+    arg->text_len = len;
 }
 
-static void convert_member(struct parse *parse, const cJSON *member)
+static void convert_member(struct parse *parse, struct json_slice key, struct json_slice value)
 {
     const struct param *param = parse->task->params;
     if (!param)
         return; /* whatever it is */
-    while (param->name && strcmp(param->name, member->string) != 0)
+    while (param->name && !json_string_is(key, param->name))
         param++;
     if (!param->name) {
-        report_unknown(parse, member->string);
+        size_t len;
+        const char *name = read_string(parse, key, &len);
+        if (name)
+            report_unknown(parse, name);
         return;
     }
     struct arg *arg = &parse->args[param - parse->task->params];
     arg->is_set = true; /* even if it turns out wrong: it is not missing */
     switch (param->kind) {
     case PARAM_INT:
-        convert_int(parse, param, member, arg);
+        convert_int(parse, param, value, arg);
         break;
     case PARAM_STRING:
-        convert_string(parse, param, member, arg);
+        convert_string(parse, param, value, arg);
         break;
     case PARAM_ENUM:
-        convert_enum(parse, param, member, arg);
+        convert_enum(parse, param, value, arg);
         break;
     case PARAM_BOOL:
-        convert_bool(parse, param, member, arg);
+        convert_bool(parse, param, value, arg);
         break;
     case PARAM_JSON:
-        convert_json(parse, param, member, arg);
+        convert_json(parse, param, value, arg);
         break;
     }
 }
@@ -301,18 +330,14 @@ static enum status parse_text(struct parse *parse)
         report(parse, NULL, "%s at byte %zu", error.message, error.offset);
         return ST_INVALID_JSON;
     }
-    cJSON *root = cJSON_ParseWithLengthOpts(parse->text, parse->len, NULL, false);
-    if (!root)
-        return ST_NO_MEMORY; /* the text is known to be good */
-    const bool is_object = cJSON_IsObject(root);
-    if (!is_object)
+    if (parse->text[strspn(parse->text, " \t\r\n")] != '{') {
         report(parse, NULL, "must be an object");
-    for (const cJSON *member = is_object ? root->child : NULL; member; member = member->next)
-        convert_member(parse, member);
-    cJSON_Delete(root);
-    if (parse->is_out_of_memory)
-        return ST_NO_MEMORY;
-    return is_object ? ST_OK : ST_INVALID_JSON;
+        return ST_INVALID_JSON;
+    }
+    struct json_slice key, value;
+    for (size_t cursor = 0; json_next_member(parse->text, parse->len, &cursor, &key, &value);)
+        convert_member(parse, key, value);
+    return parse->is_out_of_memory ? ST_NO_MEMORY : ST_OK;
 }
 
 enum status task_parse_args(const struct task *task, enum task_args_form form, const char *text, size_t len,
