@@ -87,7 +87,7 @@ const struct config_option config_options[] = {
       .help = "age, about, at which a worker is replaced; 0: never" },
     { COMPUTE, FIELD(worker_memory_bytes), BYTES(0, 64 * GIB, "2g"),
       .help = "address space of a worker of the built-in tasks (memory_limit beyond); 0: any" },
-    { COMPUTE, FIELD(worker_nice), COUNT(0, 19, "10"),
+    { COMPUTE, FIELD(worker_nice), COUNT(0, 19, "3"),
       .help = "how much the workers give way to the front end when CPUs are short (see nice(1))" },
 
     { FETCH, FIELD(io_threads), COUNT(1, 64, "2"),

@@ -40,7 +40,7 @@ static void load__nothing_given__has_the_defaults(void **state)
     assert_int_equal(config->max_result_bytes, 8 << 20);
     assert_int_equal(config->map_max_items, 100000);
     assert_int_equal(config->map_stream_bytes, 1 << 20);
-    assert_int_equal(config->worker_nice, 10);
+    assert_int_equal(config->worker_nice, 3);
     assert_int_equal(config->io_threads, 2);
     assert_string_equal(config->fetch_allow, "");
     assert_string_equal(config->fetch_deny, "");
