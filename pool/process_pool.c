@@ -108,7 +108,7 @@ static void collect_done(struct process_pool *pool, struct worker_entry *worker)
     if (worker->used > 0)
         process_pool_expect_claim(pool, worker);
     else
-        worker->idle_ns = clock_now_ns();
+        worker->idle_ns = clock_now_ns(); /* also when it has come up */
 }
 
 static void collect_worker(struct process_pool *pool, struct worker_entry *worker)
@@ -379,7 +379,7 @@ void process_pool_worker_started(struct process_pool *pool, unsigned index, uint
     worker->kill_ns = 0;
     worker->generation = generation;
     worker->pid = pid;
-    worker->posted_ns = worker->idle_ns = clock_now_ns();
+    worker->posted_ns = clock_now_ns();
     worker_turnover_begin(pool, worker, worker->posted_ns);
     for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++) { /* left over by a front end that died: for nobody */
         struct slot_word word = mailbox_peek(worker->mailbox, slot);

@@ -28,6 +28,9 @@ static void finish(struct linger_socket *socket)
     if (socket->next != NULL)
         socket->next->previous = socket->previous;
     loop->lingering_count--;
+    /* it may be a copy of a descriptor that libmicrohttpd has not closed yet: then closing it alone would leave it in
+     * the epoll set, and its next event would come here */
+    epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, socket->fd, NULL);
     close(socket->fd);
     free(socket);
 }

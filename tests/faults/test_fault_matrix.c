@@ -174,11 +174,19 @@ static void expect_sound(const struct subject *subject)
     http_reply_done(&reply);
 }
 
+/* Sanitizers reserve more than any limit of memory allows, so there is none for code in a worker. */
+static bool is_possible(const struct subject *subject, enum fault fault)
+{
+    return fault != FAULT_MEMORY || subject != &plugin || scaled_ms(1) == 1;
+}
+
 static void run_table(const struct subject *subject)
 {
     for (const struct row *row = subject->rows; row->point; row++)
         for (enum fault fault = 0; fault < FAULTS; fault++) {
             const char *code = row->codes[fault];
+            if (!is_possible(subject, fault))
+                continue;
             send_job(subject, row, fault, status_of(code), code);
             if (strcmp(row->point, "idle") == 0)
                 usleep(100000); /* it is to happen while nobody asks */
@@ -291,6 +299,8 @@ static void fail_while_draining(const struct subject *subject)
     for (enum fault fault = 0; fault < FAULTS; fault++) {
         struct caller caller = { .subject = subject, .fault = fault };
         pthread_t thread;
+        if (!is_possible(subject, fault))
+            continue;
         pid_t supervisor = server.pid, pid = ask_pid(subject);
         kill(pid, SIGSTOP);
         assert_int_equal(pthread_create(&thread, NULL, call_it, &caller), 0);

@@ -135,17 +135,28 @@ static void socket__full__told_again(void **state)
 
 /* ---- number */
 
+/* Of the first four gates; which ones is up to who comes up first. */
+static bool are_three_entered(void *unused UNUSED)
+{
+    unsigned entered = 0;
+    for (unsigned i = 0; i < 4; i++)
+        entered += atomic_load(&stage->entered[i]);
+    return entered == 3;
+}
+
 static void number__jobs_wait__one_for_each_then_idle_ones_go(void **state)
 {
     struct ctx *ctx = *state;
     occupy(ctx, 0);
     for (unsigned i = 1; i < 4; i++)
         assert_int_equal(submit(ctx, i, FAKE_GATE, i), ST_OK);
-    wait_entered(ctx, 1);
-    wait_entered(ctx, 2);
+    assert_true(pool_rig_wait(&ctx->rig, are_three_entered, NULL, scaled_ms(WAIT_MS)));
     assert_int_equal(count_living(ctx), 3);
     assert_int_equal(stats_of(ctx).workers, 3);
-    assert_int_equal(atomic_load(&stage->entered[3]), 0); /* three at the most */
+    uint64_t start_ns = clock_now_ns();
+    while (elapsed_ms(start_ns) < 100)
+        pool_rig_turn(&ctx->rig, 10);
+    assert_true(are_three_entered(NULL)); /* not more */
     for (unsigned i = 0; i < 4; i++)
         open_gate(i);
     await(ctx, 0, 4);
@@ -154,6 +165,27 @@ static void number__jobs_wait__one_for_each_then_idle_ones_go(void **state)
     assert_int_equal(stats_of(ctx).crashes + stats_of(ctx).kills + stats_of(ctx).recycled, 0);
     run(ctx, 5, FAKE_ECHO, 1);
     assert_idle(ctx);
+}
+
+static void start_slowly(const struct worker_config *config)
+{
+    nap_us(3 * IDLE_MS * 1000);
+    worker_main(config);
+}
+
+/* Its time of idleness begins when it is up: else it would go before it gets a job. */
+static void number__start_takes_longer_than_idleness__works_all_the_same(void **state)
+{
+    struct ctx *ctx = *state;
+    ctx->rig.run_worker = start_slowly;
+    occupy(ctx, 0);
+    assert_int_equal(submit(ctx, 1, FAKE_GATE, 1), ST_OK);
+    wait_entered(ctx, 1);
+    assert_int_equal(ctx->rig.members[1].generation, 1);
+    open_gate(0);
+    open_gate(1);
+    await(ctx, 0, 2);
+    assert_true(pool_rig_wait(&ctx->rig, is_alone, ctx, scaled_ms(WAIT_MS)));
 }
 
 static void number__another_front_end__as_many_as_at_first(void **state)
@@ -184,6 +216,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(socket__full__told_again, setup_one_to_three, close_case),
         cmocka_unit_test_setup_teardown(number__jobs_wait__one_for_each_then_idle_ones_go, setup_one_to_three,
                                         close_case),
+        cmocka_unit_test_setup_teardown(number__start_takes_longer_than_idleness__works_all_the_same,
+                                        setup_one_to_three, close_case),
         cmocka_unit_test_setup_teardown(number__another_front_end__as_many_as_at_first, setup_one_to_three, close_case),
     };
     return cmocka_run_group_tests_name("worker_turnover", tests, NULL, NULL);
