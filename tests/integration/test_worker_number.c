@@ -108,7 +108,7 @@ static void program__jobs_wait__as_many_as_allowed_and_one_again(void **state)
 {
     (void)state;
     double crashes = server_stat(&server, "compute.crashes");
-    assert_int_equal(count_workers("sleeper"), 1);
+    assert_true(wait_until(is_alone, (char[]){ "sleeper" }, scaled_ms(5000)));
     uint64_t start_ns = clock_now_ns();
     call_at_once((char[]){ "/compute/sleeper" }, CALLERS);
     double took_ms = elapsed_ms(start_ns);
@@ -123,14 +123,17 @@ static void program__jobs_wait__as_many_as_allowed_and_one_again(void **state)
 static void program__a_short_wait__nobody_is_started(void **state)
 {
     (void)state;
+    double longest_ms = 0;
     for (unsigned i = 0; i < 50; i++) {
         struct http_reply reply;
         http_once(server.port, "POST", "/compute/sleeper/map?chunksize=1", "Content-Type: application/json\r\n",
                   "[{},{},{},{}]", &reply);
         assert_int_equal(reply.status, 200);
+        longest_ms = reply.elapsed_ms > longest_ms ? reply.elapsed_ms : longest_ms;
         http_reply_done(&reply);
     }
-    assert_int_equal(count_workers("sleeper"), 1);
+    if (longest_ms < 15) /* the wait was short on this machine: its limit is 20 */
+        assert_int_equal(count_workers("sleeper"), 1);
 }
 
 static bool are_two(void *pool) { return count_workers(pool) == 2; }
@@ -139,7 +142,7 @@ static void built_in__jobs_wait__a_second_and_one_again(void **state)
 {
     (void)state;
     pthread_t threads[2];
-    assert_int_equal(count_workers("built-in"), 1);
+    assert_true(wait_until(is_alone, (char[]){ "built-in" }, scaled_ms(5000)));
     for (unsigned i = 0; i < ARRAY_LEN(threads); i++)
         assert_int_equal(pthread_create(&threads[i], NULL, get, NULL), 0);
     bool were_two = wait_until(are_two, (char[]){ "built-in" }, scaled_ms(5000));
