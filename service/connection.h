@@ -27,6 +27,9 @@ struct connection {
     bool is_hung_up;            /* the client sent FIN or RST */
     bool is_refused;            /* it was answered here; libmicrohttpd gets ECONNRESET */
     bool is_refusal_pending;    /* it will be, once the good requests before the bad one are answered */
+    bool is_drained;            /* nothing was left in the socket when it was read last */
+    bool is_parked;             /* libmicrohttpd believes that it is not in its epoll set; it is (epoll_ctl()) */
+    bool has_news;              /* while it is parked: there may be something to be read, or to be known */
     uint64_t requests_completed;
     uint64_t idle_since_ns; /* accepted, or the last answer was sent */
     uint64_t head_since_ns; /* first byte of the header being received */

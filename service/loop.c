@@ -128,8 +128,9 @@ bool loop_open(struct loop *loop, struct server *server, unsigned index, struct 
     loop->daemon = start_daemon(loop);
     const union MHD_DaemonInfo *info =
         loop->daemon != NULL ? MHD_get_daemon_info(loop->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+    loop->daemon_fd = info != NULL ? info->epoll_fd : -1;
     if (loop->epoll_fd < 0 || info == NULL || !watch_listener(loop) ||
-        !loop_watch(loop, info->epoll_fd, EPOLLIN, &loop->daemon_watch) ||
+        !loop_watch(loop, loop->daemon_fd, EPOLLIN, &loop->daemon_watch) ||
         !loop_watch(loop, event_fd, EPOLLIN, &loop->event_watch)) {
         log_event(LOG_ERROR, "loop_failed", LOG_INT("loop", index), LOG_STR("error", strerrordesc_np(errno)));
         return false;

@@ -33,6 +33,7 @@ struct loop {
     struct bell *bell;
     int event_fd;
     struct MHD_Daemon *daemon;
+    int daemon_fd; /* its epoll set */
     struct timers timers;
     uint64_t now_ns;        /* when the current turn began */
     uint64_t next_sweep_ns; /* of the connections' deadlines */
