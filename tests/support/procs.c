@@ -54,10 +54,26 @@ char procs_state(pid_t pid)
     return read_stat(pid, &state, &parent) ? state : '\0';
 }
 
+static size_t status_number(pid_t pid, const char *name)
+{
+    char path[64], line[256];
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return 0;
+    size_t number = 0, name_len = strlen(name);
+    while (number == 0 && fgets(line, sizeof line, file))
+        if (strncmp(line, name, name_len) == 0)
+            number = strtoul(line + name_len, NULL, 10);
+    fclose(file);
+    return number;
+}
+
+/* The first thread of a process that is killed may be a zombie while others, and what they hold, are not yet gone. */
 bool procs_is_gone(pid_t pid)
 {
     char state = procs_state(pid);
-    return state == '\0' || state == 'Z' || state == 'X';
+    return state == '\0' || state == 'X' || (state == 'Z' && status_number(pid, "Threads:") <= 1);
 }
 
 size_t procs_count_fds(pid_t pid)
@@ -74,21 +90,6 @@ size_t procs_count_fds(pid_t pid)
     return count;
 }
 
-static size_t status_kib(pid_t pid, const char *name)
-{
-    char path[64], line[256];
-    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return 0;
-    size_t kib = 0, name_len = strlen(name);
-    while (kib == 0 && fgets(line, sizeof line, file))
-        if (strncmp(line, name, name_len) == 0)
-            kib = strtoul(line + name_len, NULL, 10);
-    fclose(file);
-    return kib;
-}
+size_t procs_rss_kib(pid_t pid) { return status_number(pid, "VmRSS:"); }
 
-size_t procs_rss_kib(pid_t pid) { return status_kib(pid, "VmRSS:"); }
-
-size_t procs_peak_rss_kib(pid_t pid) { return status_kib(pid, "VmHWM:"); }
+size_t procs_peak_rss_kib(pid_t pid) { return status_number(pid, "VmHWM:"); }
