@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -191,8 +192,18 @@ static void put_tail(struct line *line)
     line->len += len;
 }
 
+/* A log must not stop the service: a reader who takes nothing for so long (of a pipe, which is full) is not waited for
+ * again, and the lines are lost, until there is room. A pipe that is writable has room for a line. */
+enum { STALLED_MS = 200 };
+
 static void write_line(const struct line *line)
 {
+    static _Atomic bool is_stalled;
+    struct pollfd log = { .fd = STDERR_FILENO, .events = POLLOUT };
+    bool is_lost = poll(&log, 1, atomic_load(&is_stalled) ? 0 : STALLED_MS) == 0;
+    atomic_store(&is_stalled, is_lost);
+    if (is_lost)
+        return;
     ssize_t written;
     do {
         written = write(STDERR_FILENO, line->bytes, line->len);

@@ -264,8 +264,10 @@ static enum status run_persistent(const struct task_input *input, struct task_ou
     if (task->program->cpu_max_ms > 0)
         child.cpu_before_ns = program_child_cpu_ns(&child);
     program_child_send(&child, &exchange);
-    while (status == ST_OK && !end && !received.failed && !exchange.has_output_ended) {
+    while (status == ST_OK && !end && !received.failed && !exchange.has_output_ended && !child.has_ended) {
         status = program_child_wait(&child, task, &exchange, -1);
+        if (child.has_ended && status == ST_OK) /* what it said last; a child of its may hold the pipe for long */
+            status = program_child_wait(&child, task, &exchange, 0);
         end = received.len > 0 ? memchr(received.data, '\n', received.len) : NULL;
     }
     bool is_unseen = received.len == 0 && program_child_unread(&child) >= request.len - exchange.to_send_len;
@@ -284,7 +286,7 @@ static enum status run_persistent(const struct task_input *input, struct task_ou
     } else if (received.failed) {
         must_end = true;
         status = task_fail(output, ST_RESULT_TOO_LARGE, "the program's answer is too long");
-    } else { /* its output has ended: it dies, or is as good as dead */
+    } else { /* it has ended, or its output has: it dies, or is as good as dead */
         if (is_unseen)
             worker_take_back_start(); /* it was on its way out when the job came */
         (void)waitpid(child.pid, &child.wait_status, 0);

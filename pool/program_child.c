@@ -24,7 +24,7 @@
 #include "base/log.h"
 #include "pool/process_tree.h"
 
-enum { MESSAGE_MAX = 512, LIMITS_CHECK_MS = 10, READ_BYTES = 64 * 1024, ENDING_MS = 100 };
+enum { MESSAGE_MAX = 512, MESSAGES_PER_S = 100, LIMITS_CHECK_MS = 10, READ_BYTES = 64 * 1024, ENDING_MS = 100 };
 
 /* A line of standard error in the making; and the last whole one. */
 static char message[MESSAGE_MAX], last_message[MESSAGE_MAX];
@@ -274,8 +274,11 @@ static void log_message(const struct task *task)
     message[message_len] = '\0';
     if (message_len > 0)
         memcpy(last_message, message, message_len + 1);
-    if (message_len > 0)
-        log_event(LOG_INFO, "task_message", LOG_STR("task", task->name), LOG_STR("text", message));
+    static struct log_limit limit;
+    uint32_t suppressed = 0;
+    if (message_len > 0 && log_limit_pass(&limit, MESSAGES_PER_S, &suppressed))
+        log_event(LOG_INFO, "task_message", LOG_STR("task", task->name), LOG_STR("text", message),
+                  LOG_INT("suppressed", suppressed));
     message_len = 0;
 }
 

@@ -251,6 +251,7 @@ static void death__in_a_job__told_as_it_was(void **state)
     expect_odd("exit", 9, 500, "worker_crashed", "exited with status 9");
     expect_odd("exit", 0, 500, "worker_crashed", "exited with status 0");
     expect_odd("cut", 0, 500, "worker_crashed", NULL);
+    expect_odd("orphan", 7, 500, "worker_crashed", "exited with status 7");
     cJSON *json = odd("odd", "kill", SIGSEGV, 500);
     assert_int_equal(json_number(json, "signal"), SIGSEGV);
     assert_int_equal(json_number(json, "attempts"), 1);

@@ -91,6 +91,10 @@ def act(job, do, n):
     elif do == "fork":
         subprocess.Popen(["sleep", str(n)])
         time.sleep(60)
+    elif do == "orphan":  # its child holds the pipes
+        if os.fork() == 0:
+            time.sleep(60)
+        os._exit(n)
     elif do == "swarm":
         for i in range(n):
             if os.fork() == 0:
