@@ -40,15 +40,17 @@ enum sandbox_files {
 /* A file, or a folder with everything below it. */
 struct sandbox_path {
     const char *path;
-    bool is_writable;   /* else read-only. Devices cannot be made */
+    bool is_writable; /* else read-only. Devices cannot be made. With one of these, owners, modes, times and labels can
+                         be changed of all files that the user owns; without, of none */
     bool is_executable; /* its programs may be started */
-    bool is_optional;   /* it need not exist; one that must is named in the report if it does not */
+    bool is_optional; /* it need not exist (one that must is named in the report if it does not), and the root folder is
+                         not granted by it */
 };
 
 struct sandbox_rules {
     struct sandbox_limits limits;
     enum sandbox_syscalls syscalls;
-    bool may_use_network;
+    bool may_use_network; /* IPv4 and IPv6; Unix sockets in pairs only */
     bool may_exec;
     bool may_fork;        /* new processes; threads are always allowed with SYSCALLS_MOST */
     bool may_leave_group; /* setsid, setpgid: a process that cannot is killed with its group, wherever it hides */

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/ioprio.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -24,7 +25,9 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -66,8 +69,9 @@ static const char *const always_refused[] = {
     /* parts of the kernel with a history of holes, or of no use to a program */
     "add_key", "bpf", "fanotify_init", "keyctl", "lookup_dcookie", "modify_ldt", "nfsservctl", "perf_event_open",
     "request_key", "uselib", "userfaultfd", "vm86", "vm86old",
-    /* objects that outlive the process */
-    "mq_open", "msgget", "semget", "shmget",
+    /* objects that outlive the process, and those of others by number */
+    "ipc", "mq_open", "mq_unlink", "msgctl", "msgget", "msgrcv", "msgsnd", "semctl", "semget", "semop", "semtimedop",
+    "semtimedop_time64", "shmat", "shmctl", "shmget",
     /* the machine */
     "_sysctl", "acct", "adjtimex", "clock_adjtime", "clock_adjtime64", "clock_settime", "clock_settime64",
     "create_module", "delete_module", "finit_module", "init_module", "ioperm", "iopl", "kexec_file_load", "kexec_load",
@@ -79,6 +83,16 @@ static const char *const network[] = { "accept", "accept4", "bind", "connect", "
 static const char *const starting[] = { "execve", "execveat" };
 static const char *const forking[] = { "fork", "vfork" };
 static const char *const leaving[] = { "setpgid", "setsid" };
+/* Owner, mode, times, labels: what Landlock does not guard. */
+static const char *const attributes[] = {
+    "chmod",    "chown",        "chown32",          "fchmod",       "fchmodat",      "fchmodat2", "fchown",
+    "fchown32", "fchownat",     "file_setattr",     "fremovexattr", "fsetxattr",     "futimesat", "lchown",
+    "lchown32", "lremovexattr", "lsetxattr",        "removexattr",  "removexattrat", "setxattr",  "setxattrat",
+    "utime",    "utimensat",    "utimensat_time64", "utimes"
+};
+/* On a process by number; 0 is the caller. */
+static const char *const of_another[] = { "migrate_pages", "move_pages",     "sched_setaffinity",
+                                          "sched_setattr", "sched_setparam", "sched_setscheduler" };
 
 #define LOW_HALF 0xffffffffu
 
@@ -131,19 +145,19 @@ static void allow_few(struct making *making, const struct sandbox_rules *rules)
     add_if(making, allow, "fstatat64", SCMP_A3(SCMP_CMP_EQ, AT_EMPTY_PATH));
 }
 
-static void refuse_network(struct making *making, uint32_t refuse)
+/* A datagram socket of a pair can be turned on any socket in the file tree, so pairs are for streams. */
+static void refuse_pairs(struct making *making, uint32_t refuse)
 {
-    /* A datagram socket of a pair can be turned on any socket in the file tree, so pairs are for streams. */
-    add_all(making, refuse, network, ARRAY_LEN(network));
     add_if(making, refuse, "socketpair", SCMP_A0(SCMP_CMP_NE, AF_UNIX));
     add_if(making, refuse, "socketpair", SCMP_A1(SCMP_CMP_MASKED_EQ, 0xf, SOCK_DGRAM));
     add_if(making, refuse, "socketpair", SCMP_A1(SCMP_CMP_MASKED_EQ, 0xf, SOCK_RAW));
 }
 
-/* Families that fetching something takes: UNIX, IPv4, IPv6, and netlink, which getaddrinfo() asks about addresses. */
-static void refuse_exotic_families(struct making *making, uint32_t refuse)
+/* Families that fetching something takes: IPv4, IPv6, and netlink, which getaddrinfo() asks about addresses. Not UNIX:
+ * Landlock does not guard the sockets in the file tree, which lead to whatever else runs on the machine. */
+static void refuse_other_families(struct making *making, uint32_t refuse)
 {
-    for (unsigned family = AF_UNIX + 1; family < AF_NETLINK; family++)
+    for (unsigned family = AF_UNSPEC; family < AF_NETLINK; family++)
         if (family != AF_INET && family != AF_INET6)
             add_if(making, refuse, "socket", SCMP_A0(SCMP_CMP_MASKED_EQ, LOW_HALF, family));
     add_if(making, refuse, "socket", SCMP_A0(SCMP_CMP_GT, AF_NETLINK));
@@ -168,15 +182,58 @@ static void refuse_clone(struct making *making, uint32_t refuse, bool may_fork)
     add_all(making, refuse, forking, ARRAY_LEN(forking));
 }
 
+static bool may_write(const struct sandbox_rules *rules)
+{
+    bool may = rules->files == SANDBOX_FILES_ANY;
+    for (size_t i = 0; i < rules->path_count; i++)
+        may |= rules->paths[i].is_writable;
+    return may;
+}
+
+/* With a place to write to, a program may set the modes and times of its files, and so those of others that its user
+ * owns: the filter sees no path. None becomes set-user-id: it would be run outside. */
+static void refuse_attributes(struct making *making, uint32_t refuse, const struct sandbox_rules *rules)
+{
+    if (!may_write(rules)) {
+        add_all(making, refuse, attributes, ARRAY_LEN(attributes));
+        return;
+    }
+    static const mode_t bits[] = { S_ISUID, S_ISGID };
+    for (size_t i = 0; i < ARRAY_LEN(bits); i++) {
+        add_if(making, refuse, "chmod", SCMP_A1(SCMP_CMP_MASKED_EQ, bits[i], bits[i]));
+        add_if(making, refuse, "fchmod", SCMP_A1(SCMP_CMP_MASKED_EQ, bits[i], bits[i]));
+        add_if(making, refuse, "fchmodat", SCMP_A2(SCMP_CMP_MASKED_EQ, bits[i], bits[i]));
+        add_if(making, refuse, "fchmodat2", SCMP_A2(SCMP_CMP_MASKED_EQ, bits[i], bits[i]));
+    }
+}
+
+/* Its user's other processes, the service among them, would do as they are told. */
+static void refuse_rule_over_others(struct making *making, uint32_t refuse)
+{
+    for (size_t i = 0; i < ARRAY_LEN(of_another); i++)
+        add_if(making, refuse, of_another[i], SCMP_A0(SCMP_CMP_NE, 0));
+    /* these for groups and users, too */
+    add_if(making, refuse, "setpriority", SCMP_A0(SCMP_CMP_NE, PRIO_PROCESS));
+    add_if(making, refuse, "setpriority", SCMP_A1(SCMP_CMP_NE, 0));
+    add_if(making, refuse, "ioprio_set", SCMP_A0(SCMP_CMP_NE, IOPRIO_WHO_PROCESS));
+    add_if(making, refuse, "ioprio_set", SCMP_A1(SCMP_CMP_NE, 0));
+    /* limits, which include the CPU time */
+    const struct scmp_arg_cmp limits[] = { SCMP_A0(SCMP_CMP_NE, 0), SCMP_A2(SCMP_CMP_NE, 0) };
+    add(making, refuse, "prlimit64", ARRAY_LEN(limits), limits);
+}
+
 static void refuse_some(struct making *making, const struct sandbox_rules *rules)
 {
     const uint32_t refuse = SCMP_ACT_ERRNO(EPERM);
     add_all(making, refuse, always_refused, ARRAY_LEN(always_refused));
     refuse_clone(making, refuse, rules->may_fork);
+    refuse_pairs(making, refuse);
     if (rules->may_use_network)
-        refuse_exotic_families(making, refuse);
+        refuse_other_families(making, refuse);
     else
-        refuse_network(making, refuse);
+        add_all(making, refuse, network, ARRAY_LEN(network));
+    refuse_attributes(making, refuse, rules);
+    refuse_rule_over_others(making, refuse);
     if (!rules->may_exec)
         add_all(making, refuse, starting, ARRAY_LEN(starting));
     if (!rules->may_leave_group)
@@ -184,9 +241,6 @@ static void refuse_some(struct making *making, const struct sandbox_rules *rules
     /* to type into the terminal that the service was started from */
     add_if(making, refuse, "ioctl", SCMP_A1(SCMP_CMP_MASKED_EQ, LOW_HALF, TIOCSTI));
     add_if(making, refuse, "ioctl", SCMP_A1(SCMP_CMP_MASKED_EQ, LOW_HALF, TIOCLINUX));
-    /* another process's limits, which include its CPU time */
-    const struct scmp_arg_cmp of_another[] = { SCMP_A0(SCMP_CMP_NE, 0), SCMP_A2(SCMP_CMP_NE, 0) };
-    add(making, refuse, "prlimit64", ARRAY_LEN(of_another), of_another);
 }
 
 /* The code of the filter goes through a pipe, which holds the longest that the kernel takes. */

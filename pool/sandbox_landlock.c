@@ -97,6 +97,20 @@ static uint64_t handled_files(int abi)
     return files;
 }
 
+static bool is_root(const struct stat *about)
+{
+    struct stat root;
+    return stat("/", &root) == 0 && about->st_dev == root.st_dev && about->st_ino == root.st_ino;
+}
+
+static bool grant_object(int ruleset_fd, int fd, const struct stat *about, uint64_t rights)
+{
+    if (!S_ISDIR(about->st_mode))
+        rights &= OF_ONE_FILE;
+    const struct landlock_path_beneath_attr rule = { .allowed_access = rights, .parent_fd = fd };
+    return syscall(SYS_landlock_add_rule, ruleset_fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) == 0;
+}
+
 static bool grant(int ruleset_fd, const struct sandbox_path *path, uint64_t handled, bool may_exec)
 {
     int fd = open(path->path, O_PATH | O_CLOEXEC);
@@ -105,13 +119,8 @@ static bool grant(int ruleset_fd, const struct sandbox_path *path, uint64_t hand
     uint64_t rights = READING | (path->is_writable ? (uint64_t)WRITING : 0) |
                       (path->is_executable && may_exec ? (uint64_t)LANDLOCK_ACCESS_FS_EXECUTE : 0);
     struct stat about;
-    bool is_granted = false;
-    if (fstat(fd, &about) == 0) {
-        if (!S_ISDIR(about.st_mode))
-            rights &= OF_ONE_FILE;
-        const struct landlock_path_beneath_attr rule = { .allowed_access = rights & handled, .parent_fd = fd };
-        is_granted = syscall(SYS_landlock_add_rule, ruleset_fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) == 0;
-    }
+    bool is_granted = fstat(fd, &about) == 0 && ((path->is_optional && is_root(&about)) ||
+                                                 grant_object(ruleset_fd, fd, &about, rights & handled));
     close(fd);
     return is_granted;
 }

@@ -14,10 +14,12 @@
 #include <sys/ioctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/xattr.h>
 #include <time.h>
 
 #include "tests/support/timing.h"
@@ -151,8 +153,9 @@ static void network__not_granted__none(void **state UNUSED)
 static void network__granted__the_usual_families(void **state UNUSED)
 {
     static const struct attempt attempts[] = {
-        { "IPv4", make_inet, 0 },         { "local", make_local, 0 },
-        { "netlink", make_netlink, 0 },   { "datagram pair", make_datagrams, 0 },
+        { "IPv4", make_inet, 0 },         { "IPv6", make_inet6, 0 },
+        { "netlink", make_netlink, 0 },   { "pair", make_pair, 0 },
+        { "local", make_local, EPERM },   { "datagram pair", make_datagrams, EPERM },
         { "packet", make_packet, EPERM }, { "packet, a wide register", make_packet_wide, EPERM },
         { "crypto", make_crypto, EPERM }, { "another machine", make_machine, EPERM },
         { "key", make_key, EPERM },       { "key, a wide register", make_key_wide, EPERM },
@@ -227,6 +230,21 @@ static int limit_parent(void)
     return error_of(prlimit(getppid(), RLIMIT_CPU, &(struct rlimit){ RLIM_INFINITY, RLIM_INFINITY }, NULL));
 }
 
+static int slow_parent(void) { return error_of(setpriority(PRIO_PROCESS, (id_t)getppid(), 19)); }
+static int slow_user(void) { return error_of(setpriority(PRIO_USER, 0, 19)); }
+static int slow_itself(void) { return error_of(setpriority(PRIO_PROCESS, 0, 19)); }
+static int bind_to_all(pid_t pid)
+{
+    cpu_set_t cpus;
+    return error_of(sched_getaffinity(pid, sizeof cpus, &cpus)) + error_of(sched_setaffinity(pid, sizeof cpus, &cpus));
+}
+static int bind_parent(void) { return bind_to_all(getppid()); }
+static int bind_itself(void) { return bind_to_all(0); }
+static int idle_parent(void) { return error_of(sched_setscheduler(getppid(), SCHED_IDLE, &(struct sched_param){ 0 })); }
+static int delay_disk(int which, pid_t pid) { return error_of(syscall(SYS_ioprio_set, which, pid, 3 << 13)); }
+static int delay_parent(void) { return delay_disk(1, getppid()); }
+static int delay_user(void) { return delay_disk(3, 0); }
+
 static int limit_itself(void)
 {
     struct rlimit limit;
@@ -256,6 +274,14 @@ static void processes__as_a_rule__stay_in_their_place(void **state UNUSED)
         { "trace", trace_parent, EPERM },
         { "read memory", read_parent, EPERM },
         { "limit another", limit_parent, EPERM },
+        { "slow down another", slow_parent, EPERM },
+        { "slow down its user", slow_user, EPERM },
+        { "slow down itself", slow_itself, 0 },
+        { "bind another", bind_parent, EPERM },
+        { "bind itself", bind_itself, 0 },
+        { "idle another", idle_parent, EPERM },
+        { "another's disk", delay_parent, EPERM },
+        { "the user's disk", delay_user, EPERM },
         { "limit itself", limit_itself, 0 },
     };
     try_all(attempts, ARRAY_LEN(attempts));
@@ -342,6 +368,10 @@ static int restart(void) { return error_of(syscall(SYS_reboot, 0, 0, 0, NULL)); 
 static int swap(void) { return error_of(syscall(SYS_swapon, "/no/such/file", 0)); }
 static int set_clock(void) { return error_of(clock_settime(CLOCK_REALTIME, &(struct timespec){ 0 })); }
 static int set_name(void) { return error_of(sethostname("x", 1)); }
+static int remove_memory(void) { return error_of(shmctl(0, IPC_RMID, NULL)); }
+static int use_memory(void) { return error_of(syscall(SYS_shmat, 0, NULL, 0)); }
+static int use_semaphore(void) { return error_of(semop(0, &(struct sembuf){ .sem_op = 1 }, 1)); }
+static int use_queue(void) { return error_of(syscall(SYS_msgsnd, 0, "", 0, 0)); }
 static int share_memory(void) { return error_of(shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600)); }
 static int type_into_terminal(void) { return error_of(ioctl(STDIN_FILENO, TIOCSTI, "x")); }
 /* The kernel looks at 32 bits of this. */
@@ -364,6 +394,10 @@ static void machine__always__is_out_of_reach(void **state UNUSED)
         { "clock", set_clock, EPERM },
         { "host name", set_name, EPERM },
         { "lasting memory", share_memory, EPERM },
+        { "others' memory", use_memory, EPERM },
+        { "the end of others' memory", remove_memory, EPERM },
+        { "others' semaphores", use_semaphore, EPERM },
+        { "others' queues", use_queue, EPERM },
         { "terminal", type_into_terminal, EPERM },
         { "terminal, a wide register", type_wide, EPERM },
     };
@@ -401,6 +435,28 @@ static int read_private(void) { return try_open(at(private_dir, "program"), O_RD
 static int write_private(void) { return make_file_in(private_dir, "made", "text", 0600); }
 static int make_device(void) { return error_of(mknod(at(private_dir, "device"), S_IFCHR | 0600, 0)); }
 
+static int mark(const char *path)
+{
+    const int results[] = { error_of(chmod(path, 0755)), error_of(lchown(path, getuid(), getgid())),
+                            error_of(utimensat(AT_FDCWD, path, NULL, 0)),
+                            error_of(setxattr(path, "user.x", "1", 1, 0)) };
+    for (size_t i = 1; i < ARRAY_LEN(results); i++)
+        if (results[i] != results[0] && results[i] != EOPNOTSUPP)
+            return EDOM;
+    return results[0];
+}
+
+static int mark_outside(void) { return mark(at(other_dir, "file")); }
+static int mark_private(void) { return mark(at(private_dir, "program")); }
+static int mark_null(void) { return error_of(fchmod(STDIN_FILENO, 0666)); }
+
+static int take_identity(void)
+{
+    int fd = open(at(private_dir, "program"), O_RDONLY | O_CLOEXEC);
+    int error = error_of(fchmod(fd, S_ISUID | 0755));
+    return error == error_of(chmod(at(private_dir, "program"), S_ISGID | 0755)) ? error : EDOM;
+}
+
 static int run_private(void) { return error_of(execl(at(private_dir, "program"), "program", NULL)); }
 
 static int rename_and_remove(void)
@@ -436,7 +492,8 @@ static void files__nothing_granted__the_system_is_readable(void **state UNUSED)
         { "write /dev/null", write_null, 0 },           { "read others'", read_outside, EACCES },
         { "write others'", write_outside, EACCES },     { "cut others'", cut_outside, EACCES },
         { "list others'", list_outside, EACCES },       { "read private", read_private, EACCES },
-        { "write private", write_private, EACCES },
+        { "write private", write_private, EACCES },     { "mark others'", mark_outside, EPERM },
+        { "mark by descriptor", mark_null, EPERM },
     };
     try_files(attempts, ARRAY_LEN(attempts));
 }
@@ -463,6 +520,8 @@ static void files__writable__can_be_changed_but_not_run(void **state UNUSED)
         { "rename and remove private", rename_and_remove, 0 },
         { "move out", move_out, EACCES },
         { "make a device", make_device, EACCES },
+        { "mark private", mark_private, 0 },
+        { "lend its identity", take_identity, EPERM },
         { "run private", run_private, EACCES },
         { "write others'", write_outside, EACCES },
     };
@@ -491,6 +550,17 @@ static void files__single_file__is_granted_alone(void **state UNUSED)
     assert_int_equal(try_under(&rules, read_outside), 0);
     assert_int_equal(try_under(&rules, write_outside), 0);
     assert_int_equal(try_under(&rules, list_outside), EACCES);
+}
+
+static void files__root__is_granted_on_demand_only(void **state UNUSED)
+{
+    struct sandbox_path path = { .path = "/tmp/..", .is_optional = true };
+    rules.paths = &path;
+    rules.path_count = 1;
+    need(SANDBOX_FILES, &rules);
+    assert_int_equal(try_under(&rules, read_outside), EACCES);
+    path.is_optional = false;
+    assert_int_equal(try_under(&rules, read_outside), 0);
 }
 
 static void files__missing_path__is_told_and_the_rest_holds(void **state UNUSED)
@@ -526,6 +596,7 @@ int main(void)
         TEST(files__writable__can_be_changed_but_not_run),
         TEST(files__executable__can_be_run),
         TEST(files__single_file__is_granted_alone),
+        TEST(files__root__is_granted_on_demand_only),
         TEST(files__missing_path__is_told_and_the_rest_holds),
     };
     return cmocka_run_group_tests_name("sandbox_programs", tests, open_group, close_group);
