@@ -6,8 +6,9 @@
  * A chunk's result is already the text of its items' results, separated by commas. It is kept as it came, as a piece.
  *
  * When a chunk fails, its finished items keep their results. If the item it was at is to blame (it crashed its worker,
- * say) that item gets an error and the lane goes on with those behind it. Any other failure ends the call: nothing more
- * is submitted, what is left in a lane becomes a piece without text, and what was never taken is left where it is.
+ * say) that item gets an error and the lane goes on with those behind it; so it does if no item is to blame, and the
+ * worker only had to end between two. Any other failure ends the call: nothing more is submitted, what is left in a
+ * lane becomes a piece without text, and what was never taken is left where it is.
  *
  * The same happens when a quorum is met or out of reach. Chunks that are under way then get a moment to finish: most
  * take no longer, and to cancel one costs its worker. */
@@ -156,7 +157,7 @@ static void blame_item(struct map_lane *lane)
 
     compute_explain(&lane->job, call->options.request.timeout_ms, message);
     write_item_error(&error, lane->job.status, message);
-    if (lane->job.status == ST_WORKER_CRASHED) {
+    if (lane->job.status == ST_WORKER_CRASHED && lane->job.signal != 0) {
         buf_lit(&error, ",\"signal\":");
         json_int(&error, lane->job.signal);
     }
@@ -188,9 +189,9 @@ static void keep_results(struct map_lane *lane)
     keep_finished(lane);
     if (lane->call->ended_by != ST_OK || lane->count == 0)
         return;
-    if (status == ST_OK) /* fewer results than items: not what a chunk promises */
-        end_call(lane->call, ST_WORKER_PROTOCOL, "");
-    else if (!is_fault_of_one_item(status))
+    if (status == ST_OK) /* its worker had to end after some of the items: the lane goes on with the others */
+        return;
+    if (!is_fault_of_one_item(status))
         end_call(lane->call, status, "");
     else if (status != ST_RESULT_TOO_LARGE || lane->job.items_done == 0)
         blame_item(lane);

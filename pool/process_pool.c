@@ -58,7 +58,7 @@ void process_pool_end_job(struct process_pool *pool, struct job *job, enum statu
 /* A chunk says what one of its items takes. The first run is taken at its word. */
 static void note_cost(uint64_t *run_ns, const struct job *job)
 {
-    uint64_t cost_ns = job->usage.wall_ns / (job->items > 0 ? job->items : 1);
+    uint64_t cost_ns = job->usage.wall_ns / (job->items > 0 ? job->items_done : 1);
     *run_ns = *run_ns > 0 ? (*run_ns * (COST_WEIGHT - 1) + cost_ns) / COST_WEIGHT : cost_ns;
 }
 
@@ -187,6 +187,12 @@ static void settle(struct process_pool *pool, struct worker_entry *worker, unsig
         enum status cause = cause_of(job, wait_status);
         if (is_started && job->items == 0 && cause == ST_WORKER_CRASHED && is_own_fault(wait_status))
             quarantine_note(&pool->quarantine, job, clock_now_ns());
+        if (!is_started && worker_entry_keep_progress(worker, slot, job)) { /* it died between two items of the chunk */
+            process_pool_end_job(pool, job, ST_OK);
+            worker_entry_free_slot(worker, slot);
+            mailbox_release(worker->mailbox, slot);
+            return;
+        }
         bool may_repeat = !is_started || (task_table[job->task]->is_idempotent && job->attempts < ATTEMPTS_MAX &&
                                           job->items == 0 && cause == ST_WORKER_CRASHED);
         if (may_repeat) {
@@ -196,7 +202,7 @@ static void settle(struct process_pool *pool, struct worker_entry *worker, unsig
             process_pool_put_back(pool, job);
             return;
         }
-        worker_entry_keep_progress(worker, slot, job);
+        (void)worker_entry_keep_progress(worker, slot, job);
         job->signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
         job->exit_status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
         process_pool_end_job(pool, job, cause);
@@ -327,7 +333,7 @@ void process_pool_cancel(struct process_pool *pool, struct job *job, enum status
             process_pool_end_job(pool, job, why);
         } else if (end_running(pool, job->worker, slot, status_code(why))) {
             (void)worker_entry_note_attempt(worker, slot, job);
-            worker_entry_keep_progress(worker, slot, job);
+            (void)worker_entry_keep_progress(worker, slot, job);
             worker->jobs[slot] = NULL; /* the slot stays in use until the worker was reaped */
             process_pool_end_job(pool, job, why);
         } else { /* its result counts, even if the worker was stopped before it could tell */

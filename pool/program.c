@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,8 +24,7 @@ enum {
     ENVELOPE_BYTES = 512, /* of an answer, without its result */
     SHOWN_BYTES = 60,     /* of what a program should not have said */
     READY_MAX_BYTES = 4096,
-    RESIDENT_GOOD_MS = 10,
-    SETTLE_MS = 20 /* for what is left in the pipes when a oneshot has ended */
+    RESIDENT_GOOD_MS = 10
 };
 
 static const char ready_line[] = "{\"ready\":true}";
@@ -107,16 +105,6 @@ static enum status break_protocol(struct task_output *output, const char *how, c
 
 /* ---- starting */
 
-static void ignore_signal(int sig) { (void)sig; /* it has interrupted a wait: that was all it was for */ }
-
-static void hear_of_children(void)
-{
-    struct sigaction action = { .sa_handler = ignore_signal };
-    sigaction(SIGCHLD, &action, NULL);
-    sigaction(SIGIO, &action, NULL);
-    prctl(PR_SET_CHILD_SUBREAPER, 1);
-}
-
 /* Waits for its first line. */
 static bool await_ready(const struct task *task)
 {
@@ -147,7 +135,7 @@ static bool await_ready(const struct task *task)
 
 bool program_open(const struct task *task)
 {
-    hear_of_children();
+    program_child_adopt();
     if (task->program->mode == PROGRAM_ONESHOT)
         return true;
     if (!program_child_start(&child, task->program, NULL, NULL)) {
@@ -177,8 +165,11 @@ bool program_is_sound(const struct task *task)
     if (received.len > 0)
         log_event(LOG_ERROR, "program_spoke_unasked", LOG_STR("task", task->name));
     buf_done(&received);
-    if (child.has_ended)
+    if (child.has_ended) {
+        worker_take_back_start();
         end_likewise(task);
+    }
+    must_end = !is_sound;
     return is_sound;
 }
 
@@ -247,6 +238,17 @@ enum status program_take_answer(const char *line, size_t len, uint64_t id, struc
     return break_protocol(output, "printed neither a result nor an error", line, len);
 }
 
+/* The program must end, and not because of the job that it was given: that runs elsewhere. */
+static void disown(const struct task *task, const char *detail)
+{
+    worker_take_back_start();
+    if (!must_end)
+        return;
+    log_event(LOG_ERROR, "program_spoke_unasked", LOG_STR("task", task->name), LOG_STR("what", detail));
+    program_child_end(&child);
+    _exit(EXIT_FAILURE);
+}
+
 static enum status run_persistent(const struct task_input *input, struct task_output *output)
 {
     const struct task *task = input->task;
@@ -270,13 +272,7 @@ static enum status run_persistent(const struct task_input *input, struct task_ou
             status = program_child_wait(&child, task, &exchange, 0);
         end = received.len > 0 ? memchr(received.data, '\n', received.len) : NULL;
     }
-    bool is_unseen = received.len == 0 && program_child_unread(&child) >= request.len - exchange.to_send_len;
-    if ((status == ST_MEMORY_LIMIT || status == ST_PROCESS_LIMIT) && is_unseen) {
-        /* it was what came before that has taken so much */
-        worker_take_back_start();
-        program_child_end(&child);
-        _exit(EXIT_FAILURE);
-    } else if (status != ST_OK) {
+    if (status != ST_OK) {
         must_end = true;
         (void)task_fail(output, status, "the program was stopped: %s", status_title(status));
     } else if (end && (size_t)(end - received.data) + 1 < received.len) {
@@ -286,11 +282,12 @@ static enum status run_persistent(const struct task_input *input, struct task_ou
     } else if (received.failed) {
         must_end = true;
         status = task_fail(output, ST_RESULT_TOO_LARGE, "the program's answer is too long");
-    } else { /* it has ended, or its output has: it dies, or is as good as dead */
-        if (is_unseen)
-            worker_take_back_start(); /* it was on its way out when the job came */
-        (void)waitpid(child.pid, &child.wait_status, 0);
-        child.has_ended = true;
+    }
+    bool is_dead = status == ST_OK && !end; /* it has ended, or its output has: then it is as good as dead */
+    if ((must_end || is_dead) && program_child_unread(&child) >= request.len - exchange.to_send_len)
+        disown(task, output->detail); /* it has read nothing of this: what it did was about something before */
+    if (is_dead) {
+        program_child_await_end(&child);
         end_likewise(task);
     }
     buf_done(&request);
@@ -406,10 +403,10 @@ static enum status run_child(const struct task_input *input, char **argv, const 
             }
             status = program_child_wait(&child, input->task, &exchange, -1);
         }
-        for (size_t before = SIZE_MAX; status == ST_OK && !received.failed && before != received.len &&
-                                       !exchange.has_output_ended;) { /* what it has left in the pipe */
-            before = received.len;
-            status = program_child_wait(&child, input->task, &exchange, SETTLE_MS);
+        program_child_kill(&child);
+        for (size_t before = SIZE_MAX; status == ST_OK && !received.failed && before != received.len;) {
+            before = received.len; /* what is left in the pipe, to which nobody writes any more */
+            status = program_child_wait(&child, input->task, &exchange, 0);
         }
         program_child_end(&child);
         status = status == ST_OK ? judge(input->task, output, &received)

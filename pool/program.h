@@ -45,7 +45,8 @@ struct program {
 /* Starts what has to be started. False: it did not come up; the log says why. */
 bool program_open(const struct task *task) NONNULL MUST_CHECK;
 
-/* Between two jobs: is the program there and silent, as it should be? If not the worker must end. */
+/* Between two jobs, or items of a chunk: is the program there and silent, as it should be? If not the worker must end.
+ * Does not return if it is dead. */
 bool program_is_sound(const struct task *task) NONNULL MUST_CHECK;
 
 /* task->run of every program. Does not return if the program dies: then the worker does, in the same way. */

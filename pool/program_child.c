@@ -30,6 +30,22 @@ enum { MESSAGE_MAX = 512, MESSAGES_PER_S = 100, LIMITS_CHECK_MS = 10, READ_BYTES
 static char message[MESSAGE_MAX], last_message[MESSAGE_MAX];
 static size_t message_len;
 
+static volatile sig_atomic_t has_lost_child; /* since it was looked for */
+
+static void note_signal(int sig)
+{
+    if (sig == SIGCHLD) /* SIGIO was only to interrupt a wait */
+        has_lost_child = 1;
+}
+
+void program_child_adopt(void)
+{
+    struct sigaction action = { .sa_handler = note_signal };
+    sigaction(SIGCHLD, &action, NULL);
+    sigaction(SIGIO, &action, NULL);
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+}
+
 const char *program_last_message(void) { return last_message; }
 
 /* ---- starting */
@@ -169,6 +185,23 @@ bool program_child_has_ended(struct program_child *child)
     return child->has_ended;
 }
 
+void program_child_await_end(struct program_child *child)
+{
+    while (!child->has_ended && (waitpid(child->pid, &child->wait_status, 0) == child->pid || errno != EINTR))
+        child->has_ended = true;
+}
+
+/* Those that it has left to us and that have ended. Itself is waited for elsewhere. */
+static void reap_orphans(const struct program_child *child)
+{
+    siginfo_t ended = { .si_pid = 0 };
+    while (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid > 0 &&
+           ended.si_pid != child->pid) {
+        waitpid(ended.si_pid, NULL, 0);
+        ended.si_pid = 0;
+    }
+}
+
 /* Our children, the inherited ones among them. False: there is none left. */
 static bool kill_children(void)
 {
@@ -186,17 +219,23 @@ static void close_stream(int *fd)
     *fd = -1;
 }
 
-void program_child_end(struct program_child *child)
+void program_child_kill(struct program_child *child)
 {
     if (child->pid <= 0)
         return;
     if (!child->has_ended)
         kill(child->pid, SIGKILL);
-    if (!child->has_ended && waitpid(child->pid, &child->wait_status, 0) == child->pid)
-        child->has_ended = true;
-    while (kill_children()) /* each that dies leaves its own to us */
-        while (waitpid(-1, NULL, 0) > 0) {
+    program_child_await_end(child);
+    while (kill_children()) { /* each that dies leaves its own to us, not killed yet: wait for one, not for all */
+        (void)waitpid(-1, NULL, 0);
+        while (waitpid(-1, NULL, WNOHANG) > 0) {
         }
+    }
+}
+
+void program_child_end(struct program_child *child)
+{
+    program_child_kill(child);
     close_stream(&child->input);
     close_stream(&child->output);
     close_stream(&child->messages);
@@ -343,6 +382,10 @@ enum status program_child_wait(struct program_child *child, const struct task *t
             program_child_send(child, exchange);
         if (fds[3].revents)
             (void)program_child_has_ended(child);
+    }
+    if (has_lost_child) {
+        has_lost_child = 0;
+        reap_orphans(child);
     }
     return has_limits ? check_limits(child, program) : ST_OK;
 }

@@ -25,11 +25,17 @@ struct program_child {
     int wait_status; /* then */
 };
 
+/* Once, before the first: this process becomes the parent of all orphans below it, and signals interrupt its waits. */
+void program_child_adopt(void);
 /* argv NULL: the program's own. False: errno says why. */
 bool program_child_start(struct program_child *child, const struct program *program, char *const *argv,
                          char *const *more_environment) __attribute__((nonnull(1, 2))) MUST_CHECK;
-/* Kills it and all its descendants that can be found, and closes the pipes. Safe to repeat. */
+/* Kills it and all its descendants that can be found; what they wrote is in the pipes. Safe to repeat. */
+void program_child_kill(struct program_child *child) NONNULL;
+/* The same, and closes the pipes. */
 void program_child_end(struct program_child *child) NONNULL;
+/* Waits for its end, however long. */
+void program_child_await_end(struct program_child *child) NONNULL;
 /* Has it ended? Reaps it. */
 bool program_child_has_ended(struct program_child *child) NONNULL;
 

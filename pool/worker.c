@@ -46,7 +46,7 @@ bool worker_is_cancelled(void)
 
 void worker_take_back_start(void)
 {
-    if (running != NULL && atomic_load_explicit(&running->result.progress, memory_order_relaxed) == 0)
+    if (running != NULL)
         atomic_store_explicit(&running->result.is_started, 0, memory_order_release);
 }
 
@@ -177,7 +177,15 @@ static void render_item_error(struct buf *item, enum status status, const char *
     buf_lit(item, "}}");
 }
 
-/* A chunk of a map: each item stands alone; the chunk fails only if its array is not what the front end promised. */
+/* Before an item that is not the first: has its program kept to the rules since the last one? Else what it says next,
+ * or its end, would be taken for this item's. */
+static bool may_go_on(const struct task *task)
+{
+    return task->program == NULL || (!program_must_end() && program_is_sound(task));
+}
+
+/* A chunk of a map: each item stands alone; the chunk fails only if its array is not what the front end promised. It
+ * ends early, with the items that it has, when the worker must end. */
 static enum status run_chunk(struct slot *slot, unsigned index, const struct spill *spill,
                              const struct request_view *view)
 {
@@ -190,7 +198,9 @@ static enum status run_chunk(struct slot *slot, unsigned index, const struct spi
     size_t cursor = 0;
     struct json_slice args;
     enum status status = ST_OK;
+    bool is_cut = false;
     while (status == ST_OK && items < request->items &&
+           !(is_cut = items > 0 && !may_go_on(task_table[request->task])) &&
            json_next_element(view->args, request->args_len, &cursor, &args)) {
         struct task_output output = { .result = &value };
         buf_clear(&item);
@@ -222,7 +232,7 @@ static enum status run_chunk(struct slot *slot, unsigned index, const struct spi
     }
     buf_done(&item);
     buf_done(&value);
-    if (status == ST_OK && items < request->items)
+    if (status == ST_OK && items < request->items && !is_cut)
         status = ST_WORKER_PROTOCOL;
     slot->result.length = (uint32_t)length;
     set_detail(&slot->result, "");
@@ -347,6 +357,16 @@ static void confine(const struct worker_config *config)
     prctl(PR_SET_DUMPABLE, 0); /* last: it gives the files under /proc/self to root */
 }
 
+static void end_group(int sig UNUSED) { kill(-getpid(), SIGKILL); }
+
+/* When a worker ends, the supervisor kills what its program has started. When that is gone, the worker does. Even a
+ * stopped one: the kernel continues a group that is orphaned. */
+static void outlive_supervisor(void)
+{
+    signal(SIGUSR1, end_group);
+    prctl(PR_SET_PDEATHSIG, SIGUSR1);
+}
+
 /* What cannot be had here (an old kernel, a strict container) the supervisor has logged at its start. */
 static void enter_sandbox(const struct worker_config *config)
 {
@@ -364,12 +384,14 @@ static void enter_sandbox(const struct worker_config *config)
 
 void worker_main(const struct worker_config *config)
 {
+    bool has_program = config->task != NULL && config->task->program != NULL;
     reset_signals();
     confine(config);
+    if (has_program)
+        outlive_supervisor();
     if (getppid() != config->supervisor) /* it died before PR_SET_PDEATHSIG took effect */
         _exit(0);
     close_foreign_descriptors(config);
-    bool has_program = config->task != NULL && config->task->program != NULL;
     if (config->task != NULL && config->task->plugin != NULL && !plugin_warm_up(config->task->plugin))
         _exit(EXIT_PROGRAM);
     if (!has_program)

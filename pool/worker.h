@@ -30,8 +30,8 @@ NORETURN void worker_main(const struct worker_config *config) NONNULL;
 /* In a job: it has been cancelled, and the process is killed soon. */
 bool worker_is_cancelled(void) MUST_CHECK;
 
-/* In a job, before the process ends: nothing of it was done after all, so it may run elsewhere. Not of a chunk with
- * items that are finished. */
+/* In a job, before the process ends: nothing of it (of a chunk: of the items that have no result yet) was done after
+ * all, so it may run elsewhere. */
 void worker_take_back_start(void);
 
 /* Runs one claimed slot and leaves its result in the mailbox, without finishing it (for tests and worker_main). */

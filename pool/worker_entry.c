@@ -29,18 +29,19 @@ static bool copy_result(const struct worker_entry *worker, unsigned slot, struct
     return true;
 }
 
-void worker_entry_keep_progress(const struct worker_entry *worker, unsigned slot, struct job *job)
+bool worker_entry_keep_progress(const struct worker_entry *worker, unsigned slot, struct job *job)
 {
     if (job->items == 0)
-        return;
+        return false;
     struct slot_result *result = &worker->mailbox->slots[slot].result;
     uint64_t progress = atomic_load_explicit(&result->progress, memory_order_acquire);
     unsigned items = (unsigned)(progress >> 32);
     if (items == 0 || items > job->items || !copy_result(worker, slot, job, (uint32_t)progress))
-        return;
+        return false;
     unsigned failed = atomic_load_explicit(&result->failed_items, memory_order_relaxed);
     job->items_done = items;
     job->items_failed = failed <= items ? failed : items;
+    return true;
 }
 
 void worker_entry_free_slot(struct worker_entry *worker, unsigned slot)
@@ -67,12 +68,10 @@ enum status worker_entry_take_result(const struct worker_entry *worker, unsigned
         return ST_WORKER_PROTOCOL;
     if (status != ST_OK && utf8_valid(detail, detail_len))
         job_set_detail(job, detail, detail_len);
-    if (job->items > 0)
-        worker_entry_keep_progress(worker, slot, job);
-    else if (!copy_result(worker, slot, job, length))
-        return ST_WORKER_PROTOCOL;
-    return job->items > 0 && status == ST_OK && job->items_done != job->items ? ST_WORKER_PROTOCOL
-                                                                              : (enum status)status;
+    bool is_kept =
+        job->items > 0 ? worker_entry_keep_progress(worker, slot, job) : copy_result(worker, slot, job, length);
+    /* a chunk may end after some of its items */
+    return is_kept || (job->items > 0 && status != ST_OK) ? (enum status)status : ST_WORKER_PROTOCOL;
 }
 
 bool worker_entry_note_attempt(const struct worker_entry *worker, unsigned slot, struct job *job)

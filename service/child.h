@@ -17,6 +17,7 @@ struct child {
     pid_t pid;
     uint32_t generation;
     int wait_status;
+    bool has_failed;             /* DEAD worker: it did not come up, or was of no use */
     unsigned failures;           /* starts in a row that failed */
     char kill_reason[24];        /* of a worker that the front end had killed, else "" */
     char evidence[EVIDENCE_MAX]; /* what it was at then */

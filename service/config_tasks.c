@@ -56,7 +56,7 @@ static const struct config_option task_options[] = {
     { FIELD(max_result_bytes), NUMBER(CONFIG_KIND_BYTES, 0, UINT64_C(1) << 32, "0"),
       .help = "result of one job (result_too_large beyond); 0: as max-result-bytes" },
     { FIELD(start_timeout_ms), NUMBER(CONFIG_KIND_MS, 1, 600000, "30000"),
-      .help = "of persistent: time to print {\"ready\":true}" },
+      .help = "of persistent: time to print {\"ready\":true}; of a plug-in: time for its warm_up()" },
     { FIELD(directory), .kind = CONFIG_KIND_TEXT, .initial = "", .help = "to run in; none: the service's" },
     { FIELD(environment), .kind = CONFIG_KIND_TEXT, .initial = "",
       .help = "NAME=VALUE, blanks between, in quotes where they have blanks; beside these it has PATH and LANG=C.UTF-8" },
@@ -122,8 +122,8 @@ static bool is_of_builtins(const char *key)
 /* A plug-in says the rest itself. */
 static bool is_of_plugins(const char *key)
 {
-    static const char *const keys[] = { "plugin",  "description", "workers",    "workers-max",
-                                        "idle-ms", "max-jobs",    "max-age-ms", NULL };
+    static const char *const keys[] = { "plugin",   "description", "workers",          "workers-max", "idle-ms",
+                                        "max-jobs", "max-age-ms",  "start-timeout-ms", NULL };
     return is_among(key, keys) || is_of_builtins(key);
 }
 
@@ -317,7 +317,8 @@ static struct worker_limits worker_limits_of(const struct config_task *from, con
                                    .idle_max_ns = from->idle_ms * NS_PER_MS,
                                    .jobs_max = from->max_jobs,
                                    .growth_max_kib = from->plugin[0] ? config->worker_max_growth_bytes / 1024 : 0,
-                                   .age_max_ns = from->max_age_ms * NS_PER_MS };
+                                   .age_max_ns = from->max_age_ms * NS_PER_MS,
+                                   .start_max_ns = from->start_timeout_ms * NS_PER_MS };
 }
 
 static void set_limits(struct task *task, const struct config_task *from)

@@ -19,7 +19,8 @@
 enum {
     LISTEN_BACKLOG = 4096,
     SPILL_ALIGN = 4096,
-    SPARE_SEATS = 1 /* of each group: for the successor of a worker that is being replaced */
+    START_MAX_MS = 10000, /* of a worker for the built-in tasks: it takes 10 ms, unless the machine is in great need */
+    SPARE_SEATS = 1       /* of each group: for the successor of a worker that is being replaced */
 };
 
 static bool fail(const char *what)
@@ -71,7 +72,8 @@ static bool set_limits(const struct config *config, struct shared *shared)
                                 .idle_max_ns = config->worker_idle_ms * NS_PER_MS,
                                 .jobs_max = config->worker_max_jobs,
                                 .growth_max_kib = config->worker_max_growth_bytes / 1024,
-                                .age_max_ns = config->worker_max_age_ms * NS_PER_MS };
+                                .age_max_ns = config->worker_max_age_ms * NS_PER_MS,
+                                .start_max_ns = START_MAX_MS * NS_PER_MS };
     for (size_t i = 0; i < task_count; i++)
         if (task_table[i]->group > 0)
             shared->limits[task_table[i]->group] = task_table[i]->workers;

@@ -15,11 +15,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "pool/program.h"
 #include "service/sandbox_log.h"
 #include "service/supervisor_internal.h"
 
-enum { STOP_SLACK_MS = 5000, READY_MS = 10000, READY_LOOK_MS = 5 };
+enum { STOP_SLACK_MS = 5000, READY_LOOK_MS = 5 };
 
 void supervisor_leave(struct supervisor *supervisor)
 {
@@ -49,7 +48,8 @@ bool supervisor_tell(struct supervisor *supervisor, const struct control_message
 /* Everything that was asked to end has? */
 static void look_if_over(struct supervisor *supervisor)
 {
-    bool is_idle = supervisor->frontend.state != CHILD_STARTED && supervisor->current.pid == 0;
+    bool is_idle =
+        supervisor->frontend.state != CHILD_STARTED && supervisor->current.pid == 0 && supervisor->next.pid == 0;
     if (supervisor->is_retired && supervisor->start->ready_fd >= 0)
         supervisor->is_over = true; /* the generations after this one are not its own */
     if (supervisor->stop_signals > 0 && is_idle)
@@ -61,7 +61,8 @@ static void retire(struct supervisor *supervisor)
 {
     worker_seats_close(supervisor);
     supervisor->is_retired = true;
-    supervisor->kill_frontend_ns = CLOCK_NEVER;
+    if (supervisor->stop_signals == 0)
+        supervisor->kill_ns = CLOCK_NEVER;
     int listen_fd = supervisor->shared.listen_fd;
     shared_done(&supervisor->shared);
     supervisor->shared.listen_fd = listen_fd;
@@ -83,11 +84,13 @@ static void frontend_died(struct supervisor *supervisor, int wait_status, uint64
         retire(supervisor);
         return;
     }
-    if (supervisor->stop_signals > 0 || (!supervisor->was_serving && !is_clean)) {
+    bool has_not_come_up = !supervisor->was_serving && !is_clean;
+    if (supervisor->stop_signals > 0 || has_not_come_up) {
         if (!is_clean)
             child_log_death(frontend, -1);
         supervisor->exit_status = is_clean ? 0 : 1;
-        supervisor->is_over = true; /* a generation that is on its way ends with this process */
+        supervisor->is_over = has_not_come_up;
+        look_if_over(supervisor);
         return;
     }
     child_log_death(frontend, -1);
@@ -98,6 +101,9 @@ static void generation_died(struct supervisor *supervisor, pid_t pid, int wait_s
 {
     if (pid == supervisor->next.pid) { /* it said why, unless it was killed */
         generation_forget(&supervisor->next);
+        look_if_over(supervisor);
+        if (supervisor->stop_signals > 0)
+            return;
         log_event(LOG_ERROR, "reload_ended", LOG_INT("pid", pid),
                   LOG_STR("what", "the configuration from before stays in force"));
         return;
@@ -144,11 +150,11 @@ static void hand_over(struct supervisor *supervisor, uint64_t now_ns)
     const struct config *config = supervisor->config;
     uint64_t longest_ms = config->compute_timeout_max_ms > config->fetch_timeout_max_ms ? config->compute_timeout_max_ms
                                                                                         : config->fetch_timeout_max_ms;
-    supervisor->kill_frontend_ns = now_ns + (longest_ms + 2 * (uint64_t)config->grace_ms + STOP_SLACK_MS) * NS_PER_MS;
+    supervisor->kill_ns = now_ns + (longest_ms + 2 * (uint64_t)config->grace_ms + STOP_SLACK_MS) * NS_PER_MS;
     if (supervisor->frontend.state != CHILD_STARTED)
         retire(supervisor);
     else if (!supervisor_tell(supervisor, &(struct control_message){ .type = CONTROL_HAND_OVER }))
-        supervisor->kill_frontend_ns = now_ns;
+        supervisor->kill_ns = now_ns;
 }
 
 static void begin_reload(struct supervisor *supervisor)
@@ -179,7 +185,7 @@ static void read_next(struct supervisor *supervisor, uint64_t now_ns)
 static bool pass_on(struct supervisor *supervisor, int sig)
 {
     if (supervisor->next.pid > 0)
-        kill(supervisor->next.pid, SIGKILL);
+        kill(supervisor->next.pid, sig);
     if (supervisor->current.pid > 0)
         kill(supervisor->current.pid, sig);
     return supervisor->current.pid > 0;
@@ -190,19 +196,19 @@ static void ask_to_stop(struct supervisor *supervisor, int sig, uint64_t now_ns)
     supervisor->stop_signals++;
     supervisor->must_reload = false;
     bool is_first = supervisor->stop_signals == 1, is_passed_on = pass_on(supervisor, sig);
-    if (is_passed_on && supervisor->frontend.state != CHILD_STARTED)
-        return;
-    log_event(LOG_INFO, is_first ? "draining" : "stopping", LOG_STR("signal", sigdescr_np(sig)));
     uint64_t patience_ms =
         is_first ? (uint64_t)supervisor->config->drain_delay_ms + supervisor->config->grace_ms + STOP_SLACK_MS
                  : STOP_SLACK_MS;
-    supervisor->kill_frontend_ns = now_ns + patience_ms * NS_PER_MS;
+    supervisor->kill_ns = now_ns + patience_ms * NS_PER_MS;
+    if (is_passed_on && supervisor->frontend.state != CHILD_STARTED)
+        return;
+    log_event(LOG_INFO, is_first ? "draining" : "stopping", LOG_STR("signal", sigdescr_np(sig)));
     bool is_told =
         supervisor_tell(supervisor, &(struct control_message){ .type = is_first ? CONTROL_DRAIN : CONTROL_STOP });
     if (supervisor->frontend.state != CHILD_STARTED)
         look_if_over(supervisor); /* between two front ends: nobody waits */
     else if (!is_told)
-        supervisor->kill_frontend_ns = now_ns;
+        supervisor->kill_ns = now_ns;
 }
 
 static void read_signals(struct supervisor *supervisor, uint64_t now_ns)
@@ -279,13 +285,17 @@ static uint64_t await_workers(struct supervisor *supervisor, uint64_t now_ns)
 /* Starts and tells what is due; returns when something will be. */
 static uint64_t advance(struct supervisor *supervisor, uint64_t now_ns)
 {
-    uint64_t next_ns = supervisor->kill_frontend_ns;
+    uint64_t next_ns = supervisor->kill_ns;
     if (supervisor->must_reload && supervisor->next.pid == 0)
         begin_reload(supervisor);
-    if (now_ns >= supervisor->kill_frontend_ns && supervisor->frontend.state == CHILD_STARTED) {
-        log_event(LOG_ERROR, "front_end_killed", LOG_STR("reason", "it did not stop in time"));
-        kill(supervisor->frontend.pid, SIGKILL);
-        next_ns = supervisor->kill_frontend_ns = CLOCK_NEVER;
+    if (now_ns >= supervisor->kill_ns) {
+        if (supervisor->frontend.state == CHILD_STARTED) {
+            log_event(LOG_ERROR, "front_end_killed", LOG_STR("reason", "it did not stop in time"));
+            kill(supervisor->frontend.pid, SIGKILL);
+        }
+        if (supervisor->stop_signals > 0 && supervisor->next.pid > 0)
+            kill(supervisor->next.pid, SIGKILL);
+        next_ns = supervisor->kill_ns = CLOCK_NEVER;
     }
     if (supervisor->is_retired)
         return next_ns;
@@ -330,13 +340,13 @@ static int wait_ms(uint64_t next_ns)
 }
 
 /* By when the workers of a new generation must have come up. */
-static uint64_t start_limit_ns(uint64_t now_ns)
+static uint64_t start_limit_ns(const struct shared *shared, uint64_t now_ns)
 {
-    uint64_t limit_ms = READY_MS;
-    for (size_t i = 0; i < task_count; i++)
-        if (task_table[i]->program && task_table[i]->program->start_timeout_ms > limit_ms)
-            limit_ms = task_table[i]->program->start_timeout_ms;
-    return now_ns + limit_ms * NS_PER_MS;
+    uint64_t longest_ns = 0;
+    for (unsigned group = 0; group < shared->group_count; group++)
+        if (shared->limits[group].start_max_ns > longest_ns)
+            longest_ns = shared->limits[group].start_max_ns;
+    return now_ns + longest_ns;
 }
 
 int supervisor_run(const struct supervisor_start *start)
@@ -346,12 +356,12 @@ int supervisor_run(const struct supervisor_start *start)
                                      .pid = getpid(),
                                      .frontend = { .state = CHILD_WAITING },
                                      .control_fd = -1,
-                                     .kill_frontend_ns = CLOCK_NEVER,
-                                     .give_up_ns = start_limit_ns(clock_now_ns()),
+                                     .kill_ns = CLOCK_NEVER,
                                      .current = { .ready_fd = -1 },
                                      .next = { .ready_fd = -1 } };
     if (!shared_create(start->config, start->listen_fd, &supervisor.shared))
         return 1;
+    supervisor.give_up_ns = start_limit_ns(&supervisor.shared, clock_now_ns());
     if (!worker_seats_open(&supervisor) || !open_events(&supervisor)) {
         log_event(LOG_ERROR, "start_failed", LOG_STR("error", strerrordesc_np(errno)));
         worker_seats_close(&supervisor);

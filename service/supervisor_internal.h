@@ -21,7 +21,7 @@ struct supervisor {
     bool is_serving;  /* the current front end said so */
     bool was_serving; /* some front end did */
     unsigned stop_signals;
-    uint64_t kill_frontend_ns; /* CLOCK_NEVER until a stop was asked for */
+    uint64_t kill_ns;          /* whoever was asked to stop and has not; CLOCK_NEVER until then */
     uint64_t give_up_ns;       /* of a new generation: when its workers must have come up */
     bool is_handing_over;      /* to the next generation */
     bool is_retired;           /* it has: no front end, no workers */

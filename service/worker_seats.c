@@ -7,9 +7,11 @@
  * worker stays where it is until there is room: so the front end hears of every generation's start and death, in that
  * order, before the next one starts.
  *
- * Back-off: a worker that dies before it was ready failed to start; each such failure in a row doubles its delay. One
- * that was ready is replaced at once, whatever killed it. */
+ * Back-off: a worker that dies before it was ready, or of itself before it has been of any use, failed to start; each
+ * such failure in a row doubles its delay. Any other is replaced at once, whatever killed it. */
 #include <errno.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -19,6 +21,8 @@
 #include "base/log.h"
 #include "pool/worker.h"
 #include "service/supervisor_internal.h"
+
+enum { START_SLACK_MS = 2000 };
 
 /* NULL: the built-in ones. */
 static const struct task *task_of_group(unsigned group)
@@ -74,6 +78,29 @@ static void start_worker(struct supervisor *supervisor, unsigned seat, uint64_t 
 static bool was_ready(const struct supervisor *supervisor, unsigned seat)
 {
     return atomic_load(&supervisor->shared.mailboxes[seat]->generation) == supervisor->workers[seat].generation;
+}
+
+/* Has it begun a job? Asked at its end, before the front end hears of it. */
+static bool was_of_use(const struct mailbox *mailbox, uint32_t generation)
+{
+    if (atomic_load(&mailbox->done_count) != atomic_load(&mailbox->first_done))
+        return true;
+    for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++) {
+        struct slot_word word = mailbox_peek(mailbox, slot);
+        if (word.state == SLOT_RUNNING && word.generation == (generation & 0xffffff) &&
+            atomic_load(&mailbox->slots[slot].result.is_started) != 0)
+            return true;
+    }
+    return false;
+}
+
+static bool has_failed_to_start(const struct supervisor *supervisor, unsigned seat)
+{
+    const struct child *worker = &supervisor->workers[seat];
+    bool is_killed = worker->kill_reason[0] != '\0' ||
+                     (WIFSIGNALED(worker->wait_status) && WTERMSIG(worker->wait_status) == SIGKILL);
+    return !was_ready(supervisor, seat) ||
+           (!is_killed && !was_of_use(supervisor->shared.mailboxes[seat], worker->generation));
 }
 
 /* ---- how many */
@@ -162,9 +189,9 @@ static void announce(struct supervisor *supervisor, unsigned seat, uint64_t now_
                                                                .generation = worker->generation,
                                                                .wait_status = worker->wait_status })) {
         unsigned group = supervisor->shared.groups[seat];
-        if (was_ready(supervisor, seat))
+        if (!worker->has_failed)
             worker->failures = 0;
-        worker->start_ns = was_ready(supervisor, seat) ? now_ns : now_ns + child_back_off_ns(worker);
+        worker->start_ns = worker->has_failed ? now_ns + child_back_off_ns(worker) : now_ns;
         worker->state = count_taken(supervisor, group) > supervisor->wanted[group] ? CHILD_EMPTY : CHILD_WAITING;
     }
 }
@@ -183,6 +210,7 @@ void worker_seats_note_death(struct supervisor *supervisor, unsigned seat, int w
     worker->wait_status = wait_status;
     if (worker->state == CHILD_STARTED) /* the death is told as start and death, in order */
         announce(supervisor, seat, now_ns);
+    worker->has_failed = has_failed_to_start(supervisor, seat);
     worker->state = CHILD_DEAD;
     child_log_death(worker, (int)seat);
 }
@@ -212,12 +240,32 @@ const struct task *worker_seats_find_starting(const struct supervisor *superviso
     return NULL;
 }
 
+/* One that does not come up (stopped, hung in its first steps) is replaced. A program's own limit comes before this.
+ * Returns when it will be time, CLOCK_NEVER: it is there. */
+static uint64_t limit_start(struct supervisor *supervisor, unsigned seat, uint64_t now_ns)
+{
+    struct child *worker = &supervisor->workers[seat];
+    if (!child_is_alive(worker) || was_ready(supervisor, seat))
+        return CLOCK_NEVER;
+    uint64_t max_ns = supervisor->shared.limits[supervisor->shared.groups[seat]].start_max_ns;
+    uint64_t due_ns = worker->start_ns + max_ns + START_SLACK_MS * NS_PER_MS;
+    if (now_ns < due_ns)
+        return due_ns;
+    snprintf(worker->kill_reason, sizeof worker->kill_reason, "not ready in time");
+    evidence_collect(worker->pid, worker->evidence);
+    child_kill(worker);
+    return CLOCK_NEVER; /* SIGCHLD follows */
+}
+
 uint64_t worker_seats_advance(struct supervisor *supervisor, uint64_t now_ns)
 {
     uint64_t next_ns = CLOCK_NEVER;
     for (unsigned i = 0; i < supervisor->shared.workers; i++) {
         struct child *worker = &supervisor->workers[i];
         announce(supervisor, i, now_ns);
+        uint64_t due_ns = limit_start(supervisor, i, now_ns);
+        if (due_ns < next_ns)
+            next_ns = due_ns;
         if (worker->state != CHILD_WAITING)
             continue;
         if (now_ns >= worker->start_ns) {

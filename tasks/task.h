@@ -73,6 +73,7 @@ struct worker_limits {
     unsigned jobs_max;       /* of one worker, about; 0: any */
     uint64_t growth_max_kib; /* by which its peak may exceed that after its first job; 0: any */
     uint64_t age_max_ns;     /* about; 0: any */
+    uint64_t start_max_ns;   /* until a worker is ready for jobs */
 };
 
 struct program;       /* pool/program.h */

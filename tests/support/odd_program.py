@@ -10,6 +10,9 @@ start = sys.argv[1] if len(sys.argv) > 1 else ""
 if start.startswith("needs:") and not os.path.exists(start[6:]):
     print("I need", start[6:], file=sys.stderr, flush=True)
     sys.exit(7)
+if start == "quits":
+    print('{"ready":true}', flush=True)
+    sys.exit(0)
 if start == "late":
     time.sleep(60)
 if start == "wrong":
@@ -95,6 +98,18 @@ def act(job, do, n):
         if os.fork() == 0:
             time.sleep(60)
         os._exit(n)
+    elif do == "leave":
+        say(result(job, os.getpid()))
+        os._exit(0)
+    elif do == "bear":  # children of children that have ended: their orphans are not its own to wait for
+        for i in range(n):
+            if os.fork() == 0:
+                if os.fork() == 0:
+                    os._exit(0)
+                os._exit(0)
+        for i in range(n):
+            os.wait()
+        say(result(job, os.getppid()))
     elif do == "swarm":
         for i in range(n):
             if os.fork() == 0:
