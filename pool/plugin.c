@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #include "base/json_check.h"
 #include "base/utf8.h"
@@ -18,19 +20,66 @@ static const struct json_limits result_limits = {
 
 /* ---- loading */
 
+/* What has been loaded, in this process or in those that it was forked from. */
+static struct {
+    dev_t device;
+    ino_t inode;
+    struct timespec changed;
+} loaded[2 * TASKS_MAX]; /* at start, and once more for the generation that a reload makes */
+static size_t loaded_count;
+
 static bool refuse(char *message, size_t size, const char *path, const char *reason)
 {
     snprintf(message, size, "%s: %s", path, reason);
     return false;
 }
 
+/* False: it is the file that is loaded, and has other contents now. */
+static bool note_file(const struct stat *file)
+{
+    for (size_t i = 0; i < loaded_count; i++)
+        if (loaded[i].device == file->st_dev && loaded[i].inode == file->st_ino &&
+            (loaded[i].changed.tv_sec != file->st_mtim.tv_sec || loaded[i].changed.tv_nsec != file->st_mtim.tv_nsec))
+            return false;
+    if (loaded_count < ARRAY_LEN(loaded)) {
+        loaded[loaded_count].device = file->st_dev;
+        loaded[loaded_count].inode = file->st_ino;
+        loaded[loaded_count++].changed = file->st_mtim;
+    }
+    return true;
+}
+
+/* The loader knows objects by their names, and would hand out again what a file of the same name had in it before: so
+ * each load has a spelling of its own, with one more "./" than the last. (Without a slash it would look in the system's
+ * folders.) */
+static char *unique_path(const char *real)
+{
+    char *path = NULL, dots[2 * ARRAY_LEN(loaded) + 1];
+    const char *name = strrchr(real, '/') + 1;
+    for (size_t i = 0; i < 2 * loaded_count; i++)
+        dots[i] = i % 2 == 0 ? '.' : '/';
+    dots[2 * loaded_count] = '\0';
+    return asprintf(&path, "%.*s%s%s", (int)(name - real), real, dots, name) < 0 ? NULL : path;
+}
+
 bool plugin_load(const char *path, const struct twinpool_task **ret_plugin, char *ret_message, size_t size)
 {
-    char *real = realpath(path, NULL); /* a name without a slash would be looked for in the system's folders */
-    if (real == NULL)
+    char *real = realpath(path, NULL), *unique = NULL;
+    struct stat file;
+    if (real == NULL || stat(real, &file) != 0) {
+        free(real);
         return refuse(ret_message, size, path, "there is no such file");
-    void *object = dlopen(real, RTLD_NOW | RTLD_LOCAL);
+    }
+    bool is_noted = note_file(&file);
+    if (is_noted)
+        unique = unique_path(real);
     free(real);
+    if (!is_noted)
+        return refuse(ret_message, size, path,
+                      "it was overwritten while it was loaded; restart the service, and replace such a file with mv or "
+                      "install");
+    void *object = unique != NULL ? dlopen(unique, RTLD_NOW | RTLD_LOCAL) : NULL;
+    free(unique);
     if (object == NULL) /* NOLINTNEXTLINE(concurrency-mt-unsafe): there is no other thread */
         return refuse(ret_message, size, "cannot be loaded", dlerror());
     const struct twinpool_task *plugin = dlsym(object, "twinpool_task");

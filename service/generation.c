@@ -7,11 +7,14 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "service/config_tasks.h"
 #include "tasks/task.h"
+
+enum { LOAD_MAX_S = 10 };
 
 /* All but these two, which are above the standard ones. */
 static void close_others(int one, int other)
@@ -74,7 +77,9 @@ NORETURN static void be_generation(const struct supervisor_start *old, pid_t par
     setpgid(0, 0);       /* what is sent to the whole group comes from the parent, once */
     shared_done(shared); /* what it unmaps is this process's view only */
     close_others(listen_fd, ready_fd);
+    alarm(LOAD_MAX_S); /* a plug-in's constructor may hang: it must not keep reloading from ever being tried again */
     const struct config *config = read_config(old);
+    alarm(0);
     if (config == NULL)
         _exit(2);
     log_setup(config->log_format, config->log_level);
@@ -100,6 +105,13 @@ bool generation_begin(const struct supervisor_start *start, struct shared *share
     }
     *ret_generation = (struct generation){ .pid = pid, .ready_fd = ends[0] };
     return true;
+}
+
+const char *generation_describe_end(int wait_status)
+{
+    if (WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGALRM)
+        return "its plug-ins were not loaded within 10 s; the configuration from before stays in force";
+    return "the configuration from before stays in force";
 }
 
 bool generation_is_serving(struct generation *generation)

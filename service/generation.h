@@ -23,6 +23,8 @@ struct generation {
  * socket. False: no process or descriptor. */
 bool generation_begin(const struct supervisor_start *start, struct shared *shared, struct generation *ret_generation)
     NONNULL MUST_CHECK;
+/* For the log: what became of one that did not come to serve. */
+const char *generation_describe_end(int wait_status) MUST_CHECK;
 /* True: it serves. To be asked when ready_fd is readable, which it no longer is then. */
 bool generation_is_serving(struct generation *generation) NONNULL MUST_CHECK;
 /* Forgets it: it is reaped, or will be. */

@@ -105,7 +105,7 @@ static void generation_died(struct supervisor *supervisor, pid_t pid, int wait_s
         if (supervisor->stop_signals > 0)
             return;
         log_event(LOG_ERROR, "reload_ended", LOG_INT("pid", pid),
-                  LOG_STR("what", "the configuration from before stays in force"));
+                  LOG_STR("what", generation_describe_end(wait_status)));
         return;
     }
     generation_forget(&supervisor->current);

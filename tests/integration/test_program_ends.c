@@ -171,16 +171,6 @@ static void persistent__orphans_end__are_reaped(void **state)
 
 /* ---- programs that come up and are of no use */
 
-static size_t count_in_log(const char *words)
-{
-    size_t count = 0;
-    char *text = server_log(&server);
-    for (const char *at = text; at && (at = strstr(at, words)) != NULL; at++)
-        count++;
-    free(text);
-    return count;
-}
-
 static void program__ready_and_gone__backs_off(void **state)
 {
     (void)state;
@@ -188,7 +178,7 @@ static void program__ready_and_gone__backs_off(void **state)
     const char *const flags[] = { "--workers", "1", "--config", config_file, NULL };
     assert_true(server_start(&server, flags, NULL));
     usleep(2000000);
-    size_t ends = count_in_log(" program_ended ");
+    size_t ends = server_log_count(&server, " program_ended ");
     print_message("    %zu starts in 2 s\n", ends);
     assert_true(ends >= 2 && ends < 12); /* 10, 20, 40, ... ms apart */
 }

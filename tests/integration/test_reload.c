@@ -44,41 +44,12 @@ static int stop(void **state)
     return server_stop(&server) == 0 ? 0 : -1;
 }
 
-/* ---- one reload */
+static void reload(const char *event) { assert_true(server_reload(&server, event, scaled_ms(15000))); }
 
-static unsigned count_in_log(const char *text)
-{
-    char *log = server_log(&server);
-    unsigned count = 0;
-    for (const char *at = log; (at = strstr(at, text)) != NULL; at++)
-        count++;
-    free(log);
-    return count;
-}
-
-struct outcome {
-    const char *event;
-    unsigned before;
-};
-static bool has_come(void *outcome)
-{
-    const struct outcome *awaited = outcome;
-    return count_in_log(awaited->event) > awaited->before;
-}
-
-static void reload(const char *event)
-{
-    struct outcome outcome = { .event = event, .before = count_in_log(event) };
-    assert_int_equal(kill(server.pid, SIGHUP), 0);
-    assert_true(wait_until(has_come, &outcome, scaled_ms(15000)));
-}
-
-/* No generation but the one that serves is left: then the first supervisor has one child, or itself serves. */
 static bool is_settled(void *unused)
 {
-    pid_t children[CHILDREN_MAX];
     (void)unused;
-    return procs_children(server.pid, children, CHILDREN_MAX) == 1;
+    return server_is_reloaded(&server);
 }
 
 /* ---- tests */
@@ -96,7 +67,7 @@ static void reloads__under_load__nothing_lost(void **state)
                       other[] = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     const char *const requests[] = { one, one, other };
     struct load_result result;
-    unsigned before = count_in_log(" reloaded ");
+    size_t before = server_log_count(&server, " reloaded ");
     const struct load_config load = { .port = server.port,
                                       .connections = 24,
                                       .requests = requests,
@@ -110,8 +81,8 @@ static void reloads__under_load__nothing_lost(void **state)
     assert_int_equal(result.answered, result.sent);
     assert_int_equal(result.by_status[200], result.sent);
     assert_int_equal(result.lost + result.timed_out + result.malformed + result.connect_failures, 0);
-    unsigned reloads = count_in_log(" reloaded ") - before;
-    print_message("    %u reloads\n", reloads);
+    size_t reloads = server_log_count(&server, " reloaded ") - before;
+    print_message("    %zu reloads\n", reloads);
     assert_true(reloads >= 5);
     assert_true(wait_until(is_settled, NULL, scaled_ms(15000)));
 }
@@ -203,9 +174,9 @@ static void generation__killed__another_takes_its_place(void **state)
     static const struct step step[] = { { "GET", "/compute/sum_squares?n=3", NULL, NULL, 200, NULL, "\"result\":5" } };
     (void)state;
     assert_int_equal(procs_children(server.pid, children, CHILDREN_MAX), 1);
-    struct outcome outcome = { .event = " reloaded ", .before = count_in_log(" reloaded ") };
+    size_t before = server_log_count(&server, " reloaded ");
     kill(children[0], SIGKILL);
-    assert_true(wait_until(has_come, &outcome, scaled_ms(15000)));
+    assert_true(server_wait_log(&server, " reloaded ", before, scaled_ms(15000)));
     steps_run(&server, step, ARRAY_LEN(step));
     assert_true(wait_until(is_settled, NULL, scaled_ms(5000)));
 }

@@ -26,6 +26,46 @@ bool server_log_contains(const struct server *server, const char *text)
     return is_there;
 }
 
+bool server_is_reloaded(const struct server *server)
+{
+    pid_t children[SERVER_WORKERS_MAX];
+    return procs_children(server->pid, children, ARRAY_LEN(children)) == 1;
+}
+
+size_t server_log_count(const struct server *server, const char *text)
+{
+    char *log = server_log(server);
+    size_t count = 0;
+    for (const char *at = log; (at = strstr(at, text)) != NULL; at++)
+        count++;
+    free(log);
+    return count;
+}
+
+struct outcome {
+    const struct server *server;
+    const char *text;
+    size_t before;
+};
+
+static bool has_come(void *outcome)
+{
+    const struct outcome *awaited = outcome;
+    return server_log_count(awaited->server, awaited->text) > awaited->before;
+}
+
+bool server_wait_log(const struct server *server, const char *text, size_t before, uint32_t timeout_ms)
+{
+    struct outcome outcome = { .server = server, .text = text, .before = before };
+    return wait_until(has_come, &outcome, timeout_ms);
+}
+
+bool server_reload(const struct server *server, const char *event, uint32_t timeout_ms)
+{
+    size_t before = server_log_count(server, event);
+    return kill(server->pid, SIGHUP) == 0 && server_wait_log(server, event, before, timeout_ms);
+}
+
 /* What matters, a crash or a sanitizer's report, stands at the end. */
 static void print_log(const struct server *server, const char *why)
 {

@@ -39,6 +39,15 @@ void server_kill(struct server *server) NONNULL;
 /* The whole log so far, to be freed. */
 char *server_log(const struct server *server) NONNULL MUST_CHECK;
 bool server_log_contains(const struct server *server, const char *text) NONNULL MUST_CHECK;
+size_t server_log_count(const struct server *server, const char *text) NONNULL MUST_CHECK;
+/* Waits until the text is there more than `before` times. */
+bool server_wait_log(const struct server *server, const char *text, size_t before, uint32_t timeout_ms)
+    NONNULL MUST_CHECK;
+
+/* SIGHUP, then waits until the event (" reloaded ") is in the log once more. */
+bool server_reload(const struct server *server, const char *event, uint32_t timeout_ms) NONNULL MUST_CHECK;
+/* No generation but the one that serves is left: then the first supervisor has one child, or itself serves. */
+bool server_is_reloaded(const struct server *server) NONNULL MUST_CHECK;
 
 struct server_worker {
     pid_t pid;
