@@ -111,15 +111,6 @@ static void collect_done(struct process_pool *pool, struct worker_entry *worker)
         worker->idle_ns = clock_now_ns(); /* also when it has come up */
 }
 
-static void collect_worker(struct process_pool *pool, struct worker_entry *worker)
-{
-    uint32_t done = atomic_load_explicit(&worker->mailbox->done_count, memory_order_acquire);
-    if (done == worker->seen_done)
-        return;
-    worker->seen_done = done;
-    collect_done(pool, worker);
-}
-
 /* ---- dooming and settling */
 
 static void kill_doomed(struct process_pool *pool, unsigned index)
@@ -137,6 +128,17 @@ static uint64_t doom(struct process_pool *pool, unsigned index, const char *reas
     pool->stats.kills++;
     kill_doomed(pool, index);
     return clock_now_ns() + KILL_RETRY_MS * NS_PER_MS;
+}
+
+static void collect_worker(struct process_pool *pool, struct worker_entry *worker)
+{
+    uint32_t done = atomic_load_explicit(&worker->mailbox->done_count, memory_order_acquire);
+    if (done == worker->seen_done)
+        return;
+    worker->seen_done = done;
+    collect_done(pool, worker);
+    if (!worker->is_doomed && worker_entry_has_lost_itself(worker))
+        process_pool_look_again(pool, doom(pool, (unsigned)(worker - pool->workers), "lost its mind"));
 }
 
 /* The job in that slot must end, and the worker with it unless the task asks whether it is cancelled. False: it has
@@ -424,6 +426,9 @@ void process_pool_worker_died(struct process_pool *pool, unsigned index, uint32_
                      word, generation)) /* RUNNING, or whatever a worker wrote there that had lost its mind */
             settle(pool, worker, slot, wait_status);
     }
+    for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++)
+        if (!worker->in_use[slot])
+            spill_clear(&worker->spill, slot); /* that it may have filled without a job */
     worker_turnover_look(pool, clock_now_ns());
     process_pool_dispatch(pool);
     pthread_mutex_unlock(&pool->lock);

@@ -7,6 +7,8 @@
 #include "base/clock.h"
 #include "base/utf8.h"
 
+enum { SUCCESSORS_MAX = 64 };
+
 /* Copies result bytes out of a slot that no one writes to any more below `len`. */
 static bool copy_result(const struct worker_entry *worker, unsigned slot, struct job *job, size_t len)
 {
@@ -136,10 +138,22 @@ int worker_entry_newest_slot(const struct worker_entry *worker)
     return newest;
 }
 
+/* News is never that late: else a worker that has lost its mind could name one that never comes. */
+static bool is_successor(uint32_t generation, uint32_t of)
+{
+    uint32_t distance = (generation - of) & 0xffffff;
+    return distance > 0 && distance <= SUCCESSORS_MAX;
+}
+
 bool worker_entry_is_of_successor(struct slot_word word, uint32_t generation)
 {
-    uint32_t distance = (word.generation - generation) & 0xffffff;
-    return word.state == SLOT_RUNNING && distance > 0 && distance < 0x800000;
+    return word.state == SLOT_RUNNING && is_successor(word.generation, generation);
+}
+
+bool worker_entry_has_lost_itself(const struct worker_entry *worker)
+{
+    uint32_t generation = atomic_load_explicit(&worker->mailbox->generation, memory_order_acquire);
+    return worker->is_alive && generation != worker->generation && !is_successor(generation, worker->generation);
 }
 
 void worker_entry_attach(struct worker_entry *worker)

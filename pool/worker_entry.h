@@ -55,6 +55,9 @@ bool worker_entry_has_claimed(const struct worker_entry *worker) NONNULL;
 int worker_entry_newest_slot(const struct worker_entry *worker) NONNULL;
 /* News travels slower than workers: true if a successor of `generation` has claimed what was posted for that one. */
 bool worker_entry_is_of_successor(struct slot_word word, uint32_t generation);
+/* Of one that was ready: it says that it is another than the one that was started, so something writes where it must
+ * not, and the worker would never get a job again. */
+bool worker_entry_has_lost_itself(const struct worker_entry *worker) NONNULL MUST_CHECK;
 
 /* Writes the job into a FREE slot. False: no memory in the spill file. */
 bool worker_entry_fill_request(struct worker_entry *worker, unsigned slot, const struct job *job, size_t result_max)

@@ -225,9 +225,11 @@ enum lie {
     LIE_PROGRESS_BYTES,
     LIE_TIMES,
     LIE_DETAIL,
+    LIE_GENERATION,
     LIE_WORD_READY,
     LIE_WORD_FREE,
     LIE_WORD_GENERATION,
+    LIE_WORD_SUCCESSOR,
     LIE_DONE_COUNT
 };
 
@@ -271,6 +273,9 @@ static void tell_lie(struct mailbox *mailbox, unsigned index)
         result->status = ST_TASK_FAILED;
         memset(result->detail, 0xff, sizeof result->detail);
         break;
+    case LIE_GENERATION:
+        atomic_store(&mailbox->generation, 12345);
+        break;
     case LIE_WORD_READY:
         atomic_store(&mailbox->words[index], (uint64_t)SLOT_READY << 56 | 0xbad);
         break;
@@ -279,6 +284,9 @@ static void tell_lie(struct mailbox *mailbox, unsigned index)
         break;
     case LIE_WORD_GENERATION:
         atomic_store(&mailbox->words[index], word ^ UINT64_C(0x800000) << 32);
+        break;
+    case LIE_WORD_SUCCESSOR: /* one that will not come for long */
+        atomic_store(&mailbox->words[index], word + (UINT64_C(0x7ffff0) << 32));
         break;
     case LIE_DONE_COUNT:
         break;
@@ -386,7 +394,8 @@ static void lie__detail_not_text__is_left_out(void **state)
  * and the front end does not hang. */
 static void lie__in_the_words__deadline_ends_the_job_and_the_worker(void **state)
 {
-    static const enum lie lies[] = { LIE_WORD_READY, LIE_WORD_FREE, LIE_WORD_GENERATION, LIE_DONE_COUNT };
+    static const enum lie lies[] = { LIE_WORD_READY, LIE_WORD_FREE, LIE_WORD_GENERATION, LIE_WORD_SUCCESSOR,
+                                     LIE_DONE_COUNT };
     struct ctx *ctx = *state;
     for (unsigned i = 0; i < ARRAY_LEN(lies); i++) {
         hire_liar(ctx, lies[i]);
@@ -408,7 +417,7 @@ static void lie__in_the_words__deadline_ends_the_job_and_the_worker(void **state
 /* The same, but the worker dies by itself. */
 static void lie__in_the_words_then_death__job_runs_again(void **state)
 {
-    static const enum lie lies[] = { LIE_WORD_READY, LIE_WORD_FREE, LIE_DONE_COUNT };
+    static const enum lie lies[] = { LIE_WORD_READY, LIE_WORD_FREE, LIE_WORD_SUCCESSOR, LIE_DONE_COUNT };
     struct ctx *ctx = *state;
     for (unsigned i = 0; i < ARRAY_LEN(lies); i++) {
         hire_liar(ctx, lies[i]);
@@ -423,6 +432,19 @@ static void lie__in_the_words_then_death__job_runs_again(void **state)
         assert_whole(ctx);
         job_clear(&ctx->probes[PROBES - 1].job);
     }
+}
+
+static bool is_another(void *ctx) { return ((struct ctx *)ctx)->rig.members[0].generation > 2; }
+
+/* It would never get a job again. */
+static void lie__about_itself__is_replaced(void **state)
+{
+    struct ctx *ctx = *state;
+    hire_liar(ctx, LIE_GENERATION);
+    assert_int_equal(submit(ctx, 0, FAKE_ECHO, 1), ST_OK);
+    await(ctx, 0, 1);
+    assert_true(pool_rig_wait(&ctx->rig, is_another, ctx, scaled_ms(WAIT_MS)));
+    assert_whole(ctx);
 }
 
 int main(void)
@@ -446,6 +468,7 @@ int main(void)
         TEST(lie__about_times__is_cut_to_what_can_be, one),
         TEST(lie__detail_not_text__is_left_out, one),
         TEST(lie__in_the_words__deadline_ends_the_job_and_the_worker, one),
+        TEST(lie__about_itself__is_replaced, one),
         TEST(lie__in_the_words_then_death__job_runs_again, one),
     };
     return cmocka_run_group_tests_name("worker_faults", tests, NULL, NULL);
