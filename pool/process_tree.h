@@ -3,6 +3,7 @@
 #define TWINPOOL_POOL_PROCESS_TREE_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/attrs.h"
@@ -10,7 +11,13 @@
 /* The children of all its threads: how many were found, at most `capacity`. 0 also where /proc does not say. */
 size_t process_tree_children(pid_t pid, pid_t *ret_pids, size_t capacity) NONNULL MUST_CHECK;
 
-/* Children, their children and so on; counts no further than `limit`. */
-size_t process_tree_count(pid_t pid, size_t limit) MUST_CHECK;
+/* Its children, their children and so on, taken together. */
+struct process_tree_sum {
+    size_t processes;        /* the ended but not reaped among them */
+    uint64_t cpu_ns;         /* theirs and of those that they have reaped; by ticks, each up to 40 ms behind */
+    uint64_t resident_bytes; /* what several share counts for each */
+};
+/* Looks at no more than `limit` processes. */
+struct process_tree_sum process_tree_measure(pid_t pid, size_t limit) MUST_CHECK;
 
 #endif

@@ -40,15 +40,6 @@ static bool must_end;
 
 bool program_must_end(void) { return must_end; }
 
-static uint64_t usage_of_ended(uint64_t *ret_rss_kib)
-{
-    struct rusage ended;
-    getrusage(RUSAGE_CHILDREN, &ended);
-    *ret_rss_kib = (uint64_t)ended.ru_maxrss;
-    return ((uint64_t)ended.ru_utime.tv_sec + (uint64_t)ended.ru_stime.tv_sec) * NS_PER_SEC +
-           ((uint64_t)ended.ru_utime.tv_usec + (uint64_t)ended.ru_stime.tv_usec) * 1000;
-}
-
 /* To read it takes as long as a small job. */
 static uint64_t resident_kib(void)
 {
@@ -65,7 +56,7 @@ void program_take_usage(const struct task *task, uint64_t *ret_cpu_ns, uint64_t 
 {
     static uint64_t taken_ns;
     bool is_oneshot = task->program->mode == PROGRAM_ONESHOT;
-    uint64_t cpu_ns = is_oneshot ? usage_of_ended(ret_rss_kib) : program_child_cpu_ns(&child);
+    uint64_t cpu_ns = is_oneshot ? program_child_reaped_cpu_ns(ret_rss_kib) : program_child_cpu_ns(&child);
     if (!is_oneshot)
         *ret_rss_kib = resident_kib();
     *ret_cpu_ns = cpu_ns > taken_ns ? cpu_ns - taken_ns : 0;
@@ -264,7 +255,7 @@ static enum status run_persistent(const struct task_input *input, struct task_ou
     enum status status = ST_OK;
     const char *end = NULL;
     if (task->program->cpu_max_ms > 0)
-        child.cpu_before_ns = program_child_cpu_ns(&child);
+        program_child_begin_job(&child);
     program_child_send(&child, &exchange);
     while (status == ST_OK && !end && !received.failed && !exchange.has_output_ended && !child.has_ended) {
         status = program_child_wait(&child, task, &exchange, -1);

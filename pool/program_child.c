@@ -133,7 +133,11 @@ static bool set_up(struct program_child *child, pid_t pid, int in[2], int out[2]
     close(in[0]);
     close(out[1]);
     close(err[1]);
-    *child = (struct program_child){ .pid = pid, .input = in[1], .output = out[0], .messages = err[0] };
+    *child = (struct program_child){ .pid = pid,
+                                     .input = in[1],
+                                     .output = out[0],
+                                     .messages = err[0],
+                                     .reaped_before_ns = program_child_reaped_cpu_ns(NULL) };
     int fds[] = { in[1], out[0], err[0] };
     for (size_t i = 0; i < ARRAY_LEN(fds); i++)
         fcntl(fds[i], F_SETFL, fcntl(fds[i], F_GETFL) | O_NONBLOCK);
@@ -283,27 +287,59 @@ uint64_t program_child_rss_bytes(const struct program_child *child)
     return strtoull(end, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-/* Counting takes as long as a small job: not more often than every so many milliseconds. */
-static bool are_too_many(struct program_child *child, const struct program *program)
+uint64_t program_child_reaped_cpu_ns(uint64_t *ret_rss_kib)
+{
+    struct rusage ended;
+    getrusage(RUSAGE_CHILDREN, &ended);
+    if (ret_rss_kib != NULL)
+        *ret_rss_kib = (uint64_t)ended.ru_maxrss;
+    return ((uint64_t)ended.ru_utime.tv_sec + (uint64_t)ended.ru_stime.tv_sec) * NS_PER_SEC +
+           ((uint64_t)ended.ru_utime.tv_usec + (uint64_t)ended.ru_stime.tv_usec) * 1000;
+}
+
+void program_child_begin_job(struct program_child *child)
+{
+    child->cpu_before_ns = program_child_cpu_ns(child);
+    child->reaped_before_ns = program_child_reaped_cpu_ns(NULL);
+    child->tree_before_ns = UINT64_MAX;
+}
+
+/* The limits of all that it has started, which it takes as long as a small job to look at: so not each time. */
+static enum status check_tree(struct program_child *child, const struct program *program)
 {
     uint64_t now_ns = clock_now_ns();
-    if (now_ns < child->counted_ns + LIMITS_CHECK_MS * NS_PER_MS)
-        return false;
-    child->counted_ns = now_ns;
-    return process_tree_count(getpid(), program->processes_max + 1) > program->processes_max;
+    if (now_ns < child->measured_ns + LIMITS_CHECK_MS * NS_PER_MS)
+        return ST_OK;
+    child->measured_ns = now_ns;
+    size_t limit = program->processes_max > 0 ? program->processes_max + 1 : SIZE_MAX;
+    struct process_tree_sum sum = process_tree_measure(getpid(), limit);
+    if (child->tree_before_ns == UINT64_MAX)
+        child->tree_before_ns = sum.cpu_ns;
+    uint64_t cpu_ns = sum.cpu_ns + program_child_reaped_cpu_ns(NULL),
+             before_ns = child->tree_before_ns + child->reaped_before_ns;
+    if (program->processes_max > 0 && sum.processes > program->processes_max)
+        return ST_PROCESS_LIMIT;
+    if (program->memory_max > 0 && sum.resident_bytes > program->memory_max)
+        return ST_MEMORY_LIMIT;
+    if (program->cpu_max_ms > 0 && cpu_ns > before_ns && cpu_ns - before_ns > program->cpu_max_ms * NS_PER_MS)
+        return ST_CPU_LIMIT;
+    return ST_OK;
+}
+
+static bool has_limits(const struct program *program)
+{
+    return program->memory_max > 0 || program->cpu_max_ms > 0 || program->processes_max > 1;
 }
 
 static enum status check_limits(struct program_child *child, const struct program *program)
 {
-    if (child->has_ended)
+    if (child->has_ended || !has_limits(program))
         return ST_OK;
     if (program->memory_max > 0 && program_child_rss_bytes(child) > program->memory_max)
         return ST_MEMORY_LIMIT;
     if (program->cpu_max_ms > 0 && program_child_cpu_ns(child) - child->cpu_before_ns > program->cpu_max_ms * NS_PER_MS)
         return ST_CPU_LIMIT;
-    if (program->processes_max > 1 && are_too_many(child, program))
-        return ST_PROCESS_LIMIT;
-    return ST_OK;
+    return program->processes_max == 1 ? ST_OK : check_tree(child, program);
 }
 
 /* ---- talking */
@@ -363,14 +399,13 @@ enum status program_child_wait(struct program_child *child, const struct task *t
                                int timeout_ms)
 {
     const struct program *program = task->program;
-    bool has_limits = program->memory_max > 0 || program->cpu_max_ms > 0 || program->processes_max > 1;
+    bool is_bounded = has_limits(program) && (timeout_ms < 0 || timeout_ms > LIMITS_CHECK_MS);
     struct pollfd fds[] = { { .fd = exchange->has_output_ended ? -1 : child->output, .events = POLLIN },
                             { .fd = child->messages, .events = POLLIN },
                             { .fd = exchange->to_send_len > 0 && !exchange->is_refused ? child->input : -1,
                               .events = POLLOUT },
                             { .fd = child->has_ended ? -1 : child->pidfd, .events = POLLIN } };
-    int ready = poll(fds, ARRAY_LEN(fds),
-                     has_limits && (timeout_ms < 0 || timeout_ms > LIMITS_CHECK_MS) ? LIMITS_CHECK_MS : timeout_ms);
+    int ready = poll(fds, ARRAY_LEN(fds), is_bounded ? LIMITS_CHECK_MS : timeout_ms);
     if (ready > 0) {
         if (fds[0].revents && !read_output(child, exchange->received))
             exchange->has_output_ended = true;
@@ -387,5 +422,5 @@ enum status program_child_wait(struct program_child *child, const struct task *t
         has_lost_child = 0;
         reap_orphans(child);
     }
-    return has_limits ? check_limits(child, program) : ST_OK;
+    return check_limits(child, program);
 }

@@ -19,8 +19,10 @@ struct program_child {
     int pidfd;                   /* readable when it has ended */
     int input, output, messages; /* ours of its standard streams, non-blocking; -1: closed */
     clockid_t cpu_clock;
-    uint64_t cpu_before_ns; /* of its whole life, when the job began */
-    uint64_t counted_ns;    /* when its processes were counted last */
+    /* CPU times when the job began: its own; of all that it and its like had started and that have been reaped here;
+     * and of all that live (UINT64_MAX: to be measured) */
+    uint64_t cpu_before_ns, reaped_before_ns, tree_before_ns;
+    uint64_t measured_ns; /* when all of them were looked at last */
     bool has_ended;
     int wait_status; /* then */
 };
@@ -50,11 +52,15 @@ struct program_exchange {
     bool has_output_ended;
     bool is_refused; /* it reads no more: what is left is not sent */
 };
+/* Its CPU time counts from now. */
+void program_child_begin_job(struct program_child *child) NONNULL;
 /* Writes at once what the program can take at once. */
 void program_child_send(struct program_child *child, struct program_exchange *exchange) NONNULL;
 enum status program_child_wait(struct program_child *child, const struct task *task, struct program_exchange *exchange,
                                int timeout_ms) NONNULL MUST_CHECK;
 
+/* CPU time of what has ended and was reaped here; optionally the peak of their memory. */
+uint64_t program_child_reaped_cpu_ns(uint64_t *ret_rss_kib);
 /* Bytes of what was sent that it has not read yet; also after its end. */
 size_t program_child_unread(const struct program_child *child) NONNULL MUST_CHECK;
 uint64_t program_child_cpu_ns(const struct program_child *child) NONNULL;

@@ -205,6 +205,8 @@ static void supervisor__killed__programs_and_their_children_end(void **state)
     http_close(&conn);
 }
 
+static bool is_stopped(void *pid) { return procs_state(*(pid_t *)pid) == 'T'; }
+
 static void supervisor__killed_with_a_stopped_worker__programs_and_their_children_end(void **state)
 {
     (void)state;
@@ -215,6 +217,7 @@ static void supervisor__killed_with_a_stopped_worker__programs_and_their_childre
     struct http_conn conn = start_sleeper("{\"do\":\"fork\",\"n\":54333}");
     assert_true(wait_until(is_begun, words, scaled_ms(5000)));
     kill(worker, SIGSTOP);
+    assert_true(wait_until(is_stopped, &worker, scaled_ms(1000)));
     kill(server.pid, SIGKILL);
     assert_true(wait_until(is_over, words, scaled_ms(2000)));
     assert_int_equal(server_wait_exit(&server, scaled_ms(1000)), 256 + SIGKILL);

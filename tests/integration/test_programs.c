@@ -54,6 +54,7 @@ static const char config_text[] = "[task.odd]\n"
                                   "mode = oneshot\n"
                                   "args = script string 1..1000 required\n"
                                   "memory-bytes = 100m\n"
+                                  "cpu-ms = 1500\n"
                                   "[task.granted]\n"
                                   "command = sh -c {script}\n"
                                   "mode = oneshot\n"
@@ -343,6 +344,23 @@ static void limits__memory_cpu_processes__typed(void **state)
     steps_run(&server, &alone, 1);
 }
 
+/* What it has started takes of the same. */
+static void limits__by_its_children__typed_too(void **state)
+{
+    (void)state;
+    static const struct step steps[] = {
+        { "POST", "/compute/fails", HTTP_JSON, "{\"script\":\"while :; do :; done & wait\"}", 422, "cpu_limit", NULL },
+        { "POST", "/compute/fails", HTTP_JSON,
+          "{\"script\":\"while :; do (i=0; while [ $i -lt 9999 ]; do i=$((i+1)); "
+          "done); done\"}",
+          422, "cpu_limit", NULL },
+        { "POST", "/compute/fails", HTTP_JSON,
+          "{\"script\":\"python3 -c 'b = bytes(200 << 20); b += bytes(9); input()' <&1 & wait\"}", 422, "memory_limit",
+          NULL },
+    };
+    steps_run(&server, steps, scaled_ms(1) == 1 ? ARRAY_LEN(steps) : 2);
+}
+
 /* ---- starting */
 
 static void broken__at_its_start__only_that_task_waits_and_heals(void **state)
@@ -482,6 +500,7 @@ int main(void)
         cmocka_unit_test(max_jobs__one__started_anew_for_each),
         cmocka_unit_test(deadline__whatever_it_does__nothing_is_left),
         cmocka_unit_test(limits__memory_cpu_processes__typed),
+        cmocka_unit_test(limits__by_its_children__typed_too),
         cmocka_unit_test(broken__at_its_start__only_that_task_waits_and_heals),
         cmocka_unit_test(messages__in_the_log__with_the_task),
         cmocka_unit_test(oneshot__environment_and_folder__its_own),
