@@ -157,7 +157,7 @@ static void blame_item(struct map_lane *lane)
 
     compute_explain(&lane->job, call->options.request.timeout_ms, message);
     write_item_error(&error, lane->job.status, message);
-    if (lane->job.status == ST_WORKER_CRASHED && lane->job.signal != 0) {
+    if (lane->job.status == ST_WORKER_CRASHED) {
         buf_lit(&error, ",\"signal\":");
         json_int(&error, lane->job.signal);
     }

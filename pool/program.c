@@ -209,8 +209,11 @@ enum status program_take_answer(const char *line, size_t len, uint64_t id, struc
     struct json_error error;
     struct json_slice value, result;
     int64_t answered = -1;
-    if (!json_check(line, len, &answer_limits, &error))
-        return break_protocol(output, "printed a line that is not JSON", line, len);
+    if (!json_check(line, len, &answer_limits, &error)) {
+        char how[96];
+        snprintf(how, sizeof how, "printed a line that is not JSON (%s at byte %zu)", error.message, error.offset);
+        return break_protocol(output, how, line, len);
+    }
     if (!json_member(line, len, "id", &value) || !json_exact_int64(value, &answered) || answered != (int64_t)id)
         return break_protocol(output, "answered another request than this one", line, len);
     bool has_error = json_member(line, len, "error", &value), has_result = json_member(line, len, "result", &result);

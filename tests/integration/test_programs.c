@@ -210,7 +210,7 @@ static void answers__that_are_none__typed_and_the_next_is_right(void **state)
 {
     (void)state;
     static const char *const ways[][2] = {
-        { "garbage", "not JSON: Traceback" },
+        { "garbage", "not JSON (expected a value at byte 0): Traceback" },
         { "stale", "another request" },
         { "neither", "neither a result" },
         { "both", "neither a result" },
