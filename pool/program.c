@@ -238,7 +238,7 @@ static void disown(const struct task *task, const char *detail)
     worker_take_back_start();
     if (!must_end)
         return;
-    log_event(LOG_ERROR, "program_spoke_unasked", LOG_STR("task", task->name), LOG_STR("what", detail));
+    log_event(LOG_ERROR, "program_unfit", LOG_STR("task", task->name), LOG_STR("why", detail));
     program_child_end(&child);
     _exit(EXIT_FAILURE);
 }
@@ -278,7 +278,8 @@ static enum status run_persistent(const struct task_input *input, struct task_ou
         status = task_fail(output, ST_RESULT_TOO_LARGE, "the program's answer is too long");
     }
     bool is_dead = status == ST_OK && !end; /* it has ended, or its output has: then it is as good as dead */
-    if ((must_end || is_dead) && program_child_unread(&child) >= request.len - exchange.to_send_len)
+    if ((must_end || is_dead) && status != ST_CPU_LIMIT && /* that counts from when it was sent */
+        program_child_unread(&child) >= request.len - exchange.to_send_len)
         disown(task, output->detail); /* it has read nothing of this: what it did was about something before */
     if (is_dead) {
         program_child_await_end(&child);
