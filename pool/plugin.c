@@ -9,7 +9,7 @@
 
 #include "base/json_check.h"
 #include "base/utf8.h"
-#include "pool/worker.h"
+#include "pool/running_job.h"
 
 enum { ARGS_MAX_BYTES = 64 << 20 };
 
@@ -169,7 +169,7 @@ static int fail(struct twinpool_job *job, const char *message)
     return -1;
 }
 
-static int is_cancelled(const struct twinpool_job *job UNUSED) { return worker_is_cancelled(); }
+static int is_cancelled(const struct twinpool_job *job UNUSED) { return running_job_is_cancelled(); }
 
 static const struct twinpool_calls calls = { .size = sizeof calls,
                                              .get_integer = get_integer,

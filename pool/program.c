@@ -18,7 +18,7 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "pool/program_child.h"
-#include "pool/worker.h"
+#include "pool/running_job.h"
 
 enum {
     ENVELOPE_BYTES = 512, /* of an answer, without its result */
@@ -157,7 +157,7 @@ bool program_is_sound(const struct task *task)
         log_event(LOG_ERROR, "program_spoke_unasked", LOG_STR("task", task->name));
     buf_done(&received);
     if (child.has_ended) {
-        worker_take_back_start();
+        running_job_take_back();
         end_likewise(task);
     }
     must_end = !is_sound;
@@ -235,7 +235,7 @@ enum status program_take_answer(const char *line, size_t len, uint64_t id, struc
 /* The program must end, and not because of the job that it was given: that runs elsewhere. */
 static void disown(const struct task *task, const char *detail)
 {
-    worker_take_back_start();
+    running_job_take_back();
     if (!must_end)
         return;
     log_event(LOG_ERROR, "program_unfit", LOG_STR("task", task->name), LOG_STR("why", detail));

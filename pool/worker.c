@@ -26,6 +26,7 @@
 #include "base/json_write.h"
 #include "pool/plugin.h"
 #include "pool/program.h"
+#include "pool/running_job.h"
 #include "pool/sandbox.h"
 #include "tasks/task.h"
 
@@ -36,19 +37,6 @@ enum {
 };
 
 static bool has_memory_limit; /* of this process */
-
-static struct slot *running; /* the job's; NULL: none */
-
-bool worker_is_cancelled(void)
-{
-    return running != NULL && atomic_load_explicit(&running->is_cancelled, memory_order_relaxed) != 0;
-}
-
-void worker_take_back_start(void)
-{
-    if (running != NULL)
-        atomic_store_explicit(&running->result.is_started, 0, memory_order_release);
-}
 
 /* ---- running a job */
 
@@ -268,11 +256,10 @@ void worker_run_slot(struct mailbox *mailbox, const struct spill *spill, unsigne
     } else if (!open_request(spill, slot, index, &view)) {
         status = ST_NO_MEMORY;
     } else {
-        atomic_store_explicit(&result->is_started, 1, memory_order_release);
-        running = slot;
+        running_job_set(slot);
         status =
             slot->request.items == 0 ? run_single(slot, index, spill, &view) : run_chunk(slot, index, spill, &view);
-        running = NULL;
+        running_job_set(NULL);
         free(view.copy);
     }
     result->status = status;

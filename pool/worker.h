@@ -2,7 +2,7 @@
 #ifndef TWINPOOL_POOL_WORKER_H
 #define TWINPOOL_POOL_WORKER_H
 
-#include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/attrs.h"
@@ -26,13 +26,6 @@ struct worker_config {
 /* To be called in a freshly forked, single-threaded child: drops what the worker must not have (signals' dispositions,
  * descriptors, privileges), then runs jobs until it is killed. Never returns. */
 NORETURN void worker_main(const struct worker_config *config) NONNULL;
-
-/* In a job: it has been cancelled, and the process is killed soon. */
-bool worker_is_cancelled(void) MUST_CHECK;
-
-/* In a job, before the process ends: nothing of it (of a chunk: of the items that have no result yet) was done after
- * all, so it may run elsewhere. */
-void worker_take_back_start(void);
 
 /* Runs one claimed slot and leaves its result in the mailbox, without finishing it (for tests and worker_main). */
 void worker_run_slot(struct mailbox *mailbox, const struct spill *spill, unsigned index) NONNULL;
