@@ -126,7 +126,7 @@ static bool await_ready(const struct task *task)
 
 bool program_open(const struct task *task)
 {
-    program_child_adopt();
+    program_child_prepare(task->program);
     if (task->program->mode == PROGRAM_ONESHOT)
         return true;
     if (!program_child_start(&child, task->program, NULL, NULL)) {

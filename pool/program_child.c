@@ -30,20 +30,13 @@ enum { MESSAGE_MAX = 512, MESSAGES_PER_S = 100, LIMITS_CHECK_MS = 10, READ_BYTES
 static char message[MESSAGE_MAX], last_message[MESSAGE_MAX];
 static size_t message_len;
 
+static struct sandbox_filter *filter;        /* of the worker's program, for each process that runs it */
 static volatile sig_atomic_t has_lost_child; /* since it was looked for */
 
 static void note_signal(int sig)
 {
     if (sig == SIGCHLD) /* SIGIO was only to interrupt a wait */
         has_lost_child = 1;
-}
-
-void program_child_adopt(void)
-{
-    struct sigaction action = { .sa_handler = note_signal };
-    sigaction(SIGCHLD, &action, NULL);
-    sigaction(SIGIO, &action, NULL);
-    prctl(PR_SET_CHILD_SUBREAPER, 1);
 }
 
 const char *program_last_message(void) { return last_message; }
@@ -59,16 +52,24 @@ static void close_pipe(int ends[2])
             close(ends[i]);
 }
 
-/* What the kernel cannot do here was logged when the service started. */
-static void confine(const struct program *program)
+static struct sandbox_rules rules_of(const struct program *program)
 {
     struct sandbox_rules rules = sandbox_rules_for_programs();
-    struct sandbox_report report;
     rules.may_use_network = program->may_use_network;
     rules.limits.open_files = program->open_files_max;
     rules.may_fork = program->processes_max != 1;
     rules.paths = program->paths;
     rules.path_count = program->path_count;
+    return rules;
+}
+
+/* What the kernel cannot do here was logged when the service started. Paths are opened anew for each process, because a
+ * file may have been replaced. */
+static void confine(const struct program *program)
+{
+    struct sandbox_rules rules = rules_of(program);
+    struct sandbox_report report;
+    rules.filter = filter;
     (void)sandbox_apply(&rules, &report);
 }
 
@@ -145,6 +146,17 @@ static bool set_up(struct program_child *child, pid_t pid, int in[2], int out[2]
     fcntl(child->messages, F_SETFL, O_NONBLOCK | O_ASYNC);
     child->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     return child->pidfd >= 0 && clock_getcpuclockid(pid, &child->cpu_clock) == 0;
+}
+
+void program_child_prepare(const struct program *program)
+{
+    struct sigaction action = { .sa_handler = note_signal };
+    const struct sandbox_rules rules = rules_of(program);
+    struct sandbox_report report = { 0 };
+    sigaction(SIGCHLD, &action, NULL);
+    sigaction(SIGIO, &action, NULL);
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    filter = sandbox_filter_new(&rules, &report);
 }
 
 bool program_child_start(struct program_child *child, const struct program *program, char *const *argv,

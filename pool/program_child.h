@@ -27,8 +27,9 @@ struct program_child {
     int wait_status; /* then */
 };
 
-/* Once, before the first: this process becomes the parent of all orphans below it, and signals interrupt its waits. */
-void program_child_adopt(void);
+/* Once, before the first: this process runs that program only, becomes the parent of all orphans below it, and signals
+ * interrupt its waits. */
+void program_child_prepare(const struct program *program) NONNULL;
 /* argv NULL: the program's own. False: errno says why. */
 bool program_child_start(struct program_child *child, const struct program *program, char *const *argv,
                          char *const *more_environment) __attribute__((nonnull(1, 2))) MUST_CHECK;

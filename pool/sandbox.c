@@ -153,9 +153,12 @@ bool sandbox_apply(const struct sandbox_rules *rules, struct sandbox_report *ret
     note_result(ret_report, SANDBOX_PRIVILEGES, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     sandbox_restrict_objects(rules, ret_report);
     drop_capabilities(ret_report);
-    struct sandbox_filter filter = sandbox_filter_make(rules, ret_report);
+    struct sandbox_filter *own = rules->filter == NULL ? sandbox_filter_new(rules, ret_report) : NULL;
+    const struct sandbox_filter *filter = own != NULL ? own : rules->filter;
     set_limits(&rules->limits, ret_report);
-    sandbox_filter_install(&filter, ret_report);
+    if (filter != NULL)
+        sandbox_filter_install(filter, ret_report);
+    sandbox_filter_free(own);
     return is_complete(ret_report);
 }
 

@@ -243,36 +243,37 @@ static void refuse_some(struct making *making, const struct sandbox_rules *rules
     add_if(making, refuse, "ioctl", SCMP_A1(SCMP_CMP_MASKED_EQ, LOW_HALF, TIOCLINUX));
 }
 
-/* The code of the filter goes through a pipe, which holds the longest that the kernel takes. */
-static int read_code(scmp_filter_ctx context, struct sandbox_filter *ret_filter)
+/* ---- the filter as code */
+
+struct sandbox_filter {
+    const char *kind;
+    unsigned short length; /* instructions */
+    struct sock_filter code[BPF_MAXINSNS];
+};
+
+/* The code goes through a pipe, which holds the longest that the kernel takes. */
+static int read_code(scmp_filter_ctx context, struct sandbox_filter *filter)
 {
-    enum { CODE_MAX_BYTES = BPF_MAXINSNS * sizeof(struct sock_filter) };
     int ends[2];
     if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
         return -errno;
     int result = seccomp_export_bpf(context, ends[1]);
-    struct sock_filter *code = result == 0 ? malloc(CODE_MAX_BYTES) : NULL;
-    ssize_t bytes = code != NULL ? read(ends[0], code, CODE_MAX_BYTES) : -1;
+    ssize_t bytes = result == 0 ? read(ends[0], filter->code, sizeof filter->code) : -1;
     close(ends[0]);
     close(ends[1]);
-    if (bytes <= 0) {
-        free(code);
-        return result < 0 ? result : -ENOMEM;
-    }
-    *ret_filter =
-        (struct sandbox_filter){ .code = code, .length = (unsigned short)((size_t)bytes / sizeof(struct sock_filter)) };
+    if (bytes <= 0)
+        return result < 0 ? result : -EIO;
+    filter->length = (unsigned short)((size_t)bytes / sizeof filter->code[0]);
     return 0;
 }
 
-struct sandbox_filter sandbox_filter_make(const struct sandbox_rules *rules, struct sandbox_report *report)
+static int make_code(const struct sandbox_rules *rules, struct sandbox_filter *filter)
 {
-    struct sandbox_filter filter = { 0 };
     bool are_few = rules->syscalls == SANDBOX_SYSCALLS_FEW;
     struct making making = { .context = seccomp_init(are_few ? SCMP_ACT_ERRNO(EPERM) : SCMP_ACT_ALLOW) };
-    if (making.context == NULL) {
-        sandbox_note(report, SANDBOX_SYSCALLS, SANDBOX_UNAVAILABLE, "libseccomp knows no filter for this machine");
-        return filter;
-    }
+    if (making.context == NULL)
+        return -EINVAL; /* libseccomp knows no filter for this machine */
+    filter->kind = are_few ? "allow-list" : "deny-list";
     (void)seccomp_attr_set(making.context, SCMP_FLTATR_ACT_BADARCH,
                            SCMP_ACT_KILL_PROCESS); /* before 4.14: the thread */
     if (are_few)
@@ -280,26 +281,33 @@ struct sandbox_filter sandbox_filter_make(const struct sandbox_rules *rules, str
     else
         refuse_some(&making, rules);
     if (making.failed == 0)
-        making.failed = read_code(making.context, &filter);
-    if (making.failed != 0)
-        sandbox_note(report, SANDBOX_SYSCALLS, SANDBOX_UNAVAILABLE, "the filter could not be made: %s",
-                     strerrordesc_np(-making.failed));
-    else
-        sandbox_note(report, SANDBOX_SYSCALLS, SANDBOX_ACTIVE, are_few ? "allow-list" : "deny-list");
+        making.failed = read_code(making.context, filter);
     seccomp_release(making.context);
-    return filter;
+    return making.failed;
 }
 
-void sandbox_filter_install(struct sandbox_filter *filter, struct sandbox_report *report)
+struct sandbox_filter *sandbox_filter_new(const struct sandbox_rules *rules, struct sandbox_report *report)
 {
-    if (filter->code == NULL)
-        return;
-    const struct sock_fprog program = { .len = filter->length, .filter = filter->code };
+    struct sandbox_filter *filter = malloc(sizeof *filter);
+    int result = filter != NULL ? make_code(rules, filter) : -ENOMEM;
+    if (result == 0)
+        return filter;
+    sandbox_note(report, SANDBOX_SYSCALLS, SANDBOX_UNAVAILABLE, "the filter could not be made: %s",
+                 strerrordesc_np(-result));
+    free(filter);
+    return NULL;
+}
+
+void sandbox_filter_free(struct sandbox_filter *filter) { free(filter); }
+
+void sandbox_filter_install(const struct sandbox_filter *filter, struct sandbox_report *report)
+{
+    const struct sock_fprog program = { .len = filter->length,
+                                        .filter = (struct sock_filter *)(uintptr_t)filter->code };
+    sandbox_note(report, SANDBOX_SYSCALLS, SANDBOX_ACTIVE, "%s", filter->kind);
     /* SPEC_ALLOW: kernels before 5.16 else slow down every load after a store, against attacks from within one process,
      * where nobody is to be protected from anybody. */
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program) != 0 &&
         syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0)
         sandbox_note(report, SANDBOX_SYSCALLS, SANDBOX_UNAVAILABLE, "%s", strerrordesc_np(errno));
-    free(filter->code);
-    filter->code = NULL;
 }

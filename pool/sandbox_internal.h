@@ -24,15 +24,8 @@ void sandbox_note(struct sandbox_report *report, enum sandbox_mechanism mechanis
 /* Landlock: FILES, TCP and SCOPE. Needs no_new_privs. */
 void sandbox_restrict_objects(const struct sandbox_rules *rules, struct sandbox_report *report) NONNULL;
 
-/* seccomp in two steps, because making the filter takes memory and descriptors, and the limits come between. */
-struct sandbox_filter {
-    struct sock_filter *code; /* NULL: none */
-    unsigned short length;    /* instructions */
-};
-/* NULL code and a note in the report if it cannot be made. */
-struct sandbox_filter sandbox_filter_make(const struct sandbox_rules *rules, struct sandbox_report *report)
-    NONNULL MUST_CHECK;
-/* Installs and frees it. Needs no_new_privs. */
-void sandbox_filter_install(struct sandbox_filter *filter, struct sandbox_report *report) NONNULL;
+/* seccomp in two steps, because making the filter takes memory and descriptors, and the limits come between. Needs
+ * no_new_privs. */
+void sandbox_filter_install(const struct sandbox_filter *filter, struct sandbox_report *report) NONNULL;
 
 #endif
