@@ -24,7 +24,8 @@ enum {
     ENVELOPE_BYTES = 512, /* of an answer, without its result */
     SHOWN_BYTES = 60,     /* of what a program should not have said */
     READY_MAX_BYTES = 4096,
-    RESIDENT_GOOD_MS = 10
+    RESIDENT_GOOD_MS = 10,
+    ENDING_MS = 100 /* between the end of a program's output and its own */
 };
 
 static const char ready_line[] = "{\"ready\":true}";
@@ -96,6 +97,16 @@ static enum status break_protocol(struct task_output *output, const char *how, c
 
 /* ---- starting */
 
+/* The end of its output is most often the first sign of its own. */
+static enum status await_last_words(const struct task *task, struct program_exchange *exchange)
+{
+    uint64_t until_ns = clock_now_ns() + ENDING_MS * NS_PER_MS;
+    enum status status = ST_OK;
+    while (status == ST_OK && !child.has_ended && clock_now_ns() < until_ns)
+        status = program_child_wait(&child, task, exchange, ENDING_MS);
+    return status == ST_OK ? program_child_wait(&child, task, exchange, 0) : status;
+}
+
 /* Waits for its first line. */
 static bool await_ready(const struct task *task)
 {
@@ -110,8 +121,12 @@ static bool await_ready(const struct task *task)
                     memcmp(received.data, ready_line, sizeof ready_line - 1) == 0 &&
                     received.data[received.len - 1] == '\n';
     char how[160] = "it did not print the line {\"ready\":true} in time (start-timeout-ms)";
+    if (!is_ready && exchange.has_output_ended)
+        status = await_last_words(task, &exchange);
     if (child.has_ended)
         program_child_describe(&child, how, sizeof how);
+    else if (exchange.has_output_ended && received.len == 0)
+        snprintf(how, sizeof how, "it closed its standard output");
     else if (status != ST_OK)
         snprintf(how, sizeof how, "%s", status_title(status));
     else if (received.len > 0)

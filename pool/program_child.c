@@ -24,7 +24,7 @@
 #include "base/log.h"
 #include "pool/process_tree.h"
 
-enum { MESSAGE_MAX = 512, MESSAGES_PER_S = 100, LIMITS_CHECK_MS = 10, READ_BYTES = 64 * 1024, ENDING_MS = 100 };
+enum { MESSAGE_MAX = 512, MESSAGES_PER_S = 100, LIMITS_CHECK_MS = 10, READ_BYTES = 64 * 1024 };
 
 /* A line of standard error in the making; and the last whole one. */
 static char message[MESSAGE_MAX], last_message[MESSAGE_MAX];

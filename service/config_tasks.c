@@ -178,6 +178,37 @@ bool config_tasks_set(struct config *config, const char *name, const char *key, 
     return refuse_key(key, ret_message);
 }
 
+/* popt takes the end of the text for the end of a quoted part, too. */
+static bool has_open_quote(const char *text)
+{
+    char quote = '\0';
+    for (; *text; text++) {
+        if (*text == '\\' && text[1])
+            text++;
+        else if (quote ? *text == quote : *text == '"' || *text == '\'')
+            quote = quote ? '\0' : *text;
+    }
+    return quote != '\0';
+}
+
+/* Words, as a shell would see them; one allocation. False: no words, an open quote. */
+static bool split(const char *text, int *ret_count, const char ***ret_words)
+{
+    return !has_open_quote(text) && poptParseArgvString(text, ret_count, ret_words) == 0;
+}
+
+static bool can_be_split(const char *text)
+{
+    const char **words;
+    int count;
+    if (!text[0])
+        return true;
+    if (!split(text, &count, &words))
+        return false;
+    free(words);
+    return true;
+}
+
 static bool check_plugin(const struct config_task *task, char ret_message[CONFIG_MESSAGE_MAX])
 {
     char key[CONFIG_NAME_MAX];
@@ -194,8 +225,6 @@ bool config_tasks_check(const struct config *config, unsigned *ret_line, char re
     for (size_t i = 0; i < config->task_count; i++) {
         const struct config_task *task = &config->tasks[i];
         struct param *params;
-        const char **argv = NULL;
-        int argc = 0;
         *ret_line = task->line;
         if (task_find(task->name) >= 0)
             continue;
@@ -206,18 +235,16 @@ bool config_tasks_check(const struct config *config, unsigned *ret_line, char re
                 return false;
             continue;
         }
-        if (poptParseArgvString(task->command, &argc, &argv) != 0 || argc == 0)
+        if (!task->command[0])
             return config_fail(ret_message, "[task.%s] needs a command or a plugin", task->name);
-        free(argv);
-        if (task->environment[0] && poptParseArgvString(task->environment, &argc, &argv) != 0)
-            return config_fail(ret_message, "[task.%s] environment cannot be read", task->name);
-        free(task->environment[0] ? argv : NULL);
-        if (poptParseArgvString(task->read[0] ? task->read : "x", &argc, &argv) != 0)
-            return config_fail(ret_message, "[task.%s] read cannot be read", task->name);
-        free(argv);
-        if (poptParseArgvString(task->write[0] ? task->write : "x", &argc, &argv) != 0)
-            return config_fail(ret_message, "[task.%s] write cannot be read", task->name);
-        free(argv);
+        const char *const texts[][2] = { { "command", task->command },
+                                         { "environment", task->environment },
+                                         { "read", task->read },
+                                         { "write", task->write } };
+        for (size_t n = 0; n < ARRAY_LEN(texts); n++)
+            if (!can_be_split(texts[n][1]))
+                return config_fail(ret_message, "[task.%s] %s: a quote is not closed, or it ends with a backslash",
+                                   task->name, texts[n][0]);
         if (!config_args_read(task->args, &params, ret_message))
             return false;
         free(params);
@@ -238,7 +265,7 @@ static char **make_environment(const struct config_task *task)
 {
     const char **given = NULL;
     int count = 0;
-    if (task->environment[0] && poptParseArgvString(task->environment, &count, &given) != 0)
+    if (task->environment[0] && !split(task->environment, &count, &given))
         return NULL;
     char **list = calloc((size_t)count + 3, sizeof *list);
     if (!list)
@@ -265,8 +292,8 @@ static bool make_paths(const struct config_task *task, struct program *program)
     const char **read = NULL, **write = NULL;
     int reads = 0, writes = 0;
     size_t argc = 0, count = 0;
-    if ((task->read[0] && poptParseArgvString(task->read, &reads, &read) != 0) ||
-        (task->write[0] && poptParseArgvString(task->write, &writes, &write) != 0))
+    if ((task->read[0] && !split(task->read, &reads, &read)) ||
+        (task->write[0] && !split(task->write, &writes, &write)))
         return false;
     while (program->argv[argc])
         argc++;
@@ -291,7 +318,7 @@ static bool make_program(const struct config_task *task, struct program *ret_pro
 {
     const char **argv = NULL;
     int argc = 0;
-    if (poptParseArgvString(task->command, &argc, &argv) != 0)
+    if (!split(task->command, &argc, &argv))
         return false;
     *ret_program = (struct program){
         .mode = (enum program_mode)task->mode,

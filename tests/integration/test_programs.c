@@ -372,7 +372,8 @@ static void broken__at_its_start__only_that_task_waits_and_heals(void **state)
     reply = step_once(&server, "GET", "/compute/broken?timeout_ms=300", NULL, NULL, 504);
     assert_non_null(strstr(reply.body, "never started"));
     http_reply_done(&reply);
-    assert_true(server_log_contains(&server, "I need"));
+    assert_true(
+        server_log_contains(&server, " program_not_ready task=\"broken\" how=\"exit status 7\" said=\"I need "));
     expect_sound();
     assert_true(files_write(needed_file, ""));
     reply = step_once(&server, "GET", "/compute/broken?timeout_ms=20000", NULL, NULL, 200);
@@ -458,6 +459,9 @@ static void file__mistakes__named_with_their_line(void **state)
     static const char *const cases[][2] = {
         { "[task.x]\ncomand = cat\n", ":2: a task has no comand; did you mean command?" },
         { "[task.x]\nworkers = 2\n", ":2: [task.x] needs a command" },
+        { "[task.x]\ncommand = sh -c \"exit 3\n", "[task.x] command: a quote is not closed" },
+        { "[task.x]\ncommand = cat\nread = 'a\\' b\n", "[task.x] read: a quote is not closed" },
+        { "[task.x]\ncommand = cat\nwrite = /tmp\\\n", "[task.x] write: a quote is not closed, or it ends with a" },
         { "[task.X]\ncommand = cat\n", ":2: a task's name is" },
         { "[task.primes]\ncommand = cat\n",
           ":2: primes is a built-in task: timeout-ms, priority, max-concurrency, "
