@@ -174,7 +174,9 @@ static void explain_crash(const struct job *job, char *text)
     const char *name = job->signal ? sigabbrev_np(job->signal) : NULL;
     int length;
 
-    if (job->signal)
+    if (job->detail[0])
+        length = snprintf(text, EXPLANATION_BYTES, "%s", job->detail);
+    else if (job->signal)
         length = snprintf(text, EXPLANATION_BYTES, "the worker process was ended by signal %d (%s%s)", job->signal,
                           name ? "SIG" : "unknown", name ? name : "");
     else
@@ -222,14 +224,16 @@ static void explain_deadline(const struct job *job, uint32_t timeout_ms, char *t
 
 void compute_explain(const struct job *job, uint32_t timeout_ms, char ret_text[static EXPLANATION_BYTES])
 {
-    if (job->detail[0])
+    if (job->status == ST_WORKER_CRASHED)
+        explain_crash(job, ret_text);
+    else if (job->detail[0])
         snprintf(ret_text, EXPLANATION_BYTES, "%s", job->detail);
     else if (job->status == ST_DEADLINE_EXCEEDED)
         explain_deadline(job, timeout_ms, ret_text);
-    else if (job->status == ST_WORKER_CRASHED)
-        explain_crash(job, ret_text);
     else if (job->status == ST_RESULT_TOO_LARGE)
         explain_result_limit(task_table[job->task], ret_text);
+    else if (job->status == ST_MEMORY_LIMIT)
+        snprintf(ret_text, EXPLANATION_BYTES, "the limit is --worker-memory-bytes");
     else if (job->status == ST_CPU_LIMIT)
         snprintf(ret_text, EXPLANATION_BYTES, "the limit is %u ms of CPU time (cpu-ms of [task.%s])",
                  task_table[job->task]->cpu_max_ms, task_table[job->task]->name);

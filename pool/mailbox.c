@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -37,6 +38,13 @@ void mailbox_unmap(struct mailbox *mailbox)
 {
     if (mailbox != NULL)
         munmap(mailbox, sizeof *mailbox);
+}
+
+void slot_result_explain(struct slot_result *result, const char *text)
+{
+    size_t len = strnlen(text, MAILBOX_DETAIL_BYTES - 1);
+    memcpy(result->detail, text, len);
+    result->detail[len] = '\0';
 }
 
 struct slot_word mailbox_peek(const struct mailbox *mailbox, unsigned slot)

@@ -65,6 +65,9 @@ struct slot_result {
     char detail[MAILBOX_DETAIL_BYTES]; /* of a failure; need not end with NUL */
 };
 
+/* Sets the detail, cut to what there is room for. */
+void slot_result_explain(struct slot_result *result, const char *text) NONNULL;
+
 struct slot {
     _Alignas(64) struct slot_request request;
     /* Front end: 0 while it fills the request, 1 when nobody wants the result any more. It posts no other job in the

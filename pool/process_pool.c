@@ -205,6 +205,7 @@ static void settle(struct process_pool *pool, struct worker_entry *worker, unsig
             return;
         }
         (void)worker_entry_keep_progress(worker, slot, job);
+        worker_entry_take_detail(worker, slot, job);
         job->signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
         job->exit_status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
         process_pool_end_job(pool, job, cause);

@@ -3,6 +3,7 @@
 
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,6 +73,10 @@ NORETURN static void end_likewise(const struct task *task)
     program_child_describe(&child, how, sizeof how);
     log_event(LOG_WARNING, "program_ended", LOG_STR("task", task->name), LOG_INT("pid", child.pid),
               LOG_STR("how", how));
+    const char *said = program_last_message();
+    char words[TASK_DETAIL_BYTES];
+    snprintf(words, sizeof words, "the program ended with %s%s%s", how, said[0] ? ": " : "", said);
+    running_job_explain_end(words);
     int wait_status = child.wait_status;
     program_child_end(&child);
     if (WIFSIGNALED(wait_status)) {
@@ -93,6 +98,21 @@ static enum status break_protocol(struct task_output *output, const char *how, c
     shown[size] = '\0';
     must_end = true;
     return task_fail(output, ST_WORKER_PROTOCOL, "the program %s: %s", how, shown);
+}
+
+/* A limit of its section's: memory, CPU time or processes. */
+static enum status stop_at_limit(const struct task *task, enum status limit, struct task_output *output)
+{
+    const struct program *program = task->program;
+    must_end = true;
+    if (limit == ST_MEMORY_LIMIT)
+        return task_fail(output, limit, "it had more than %" PRIu64 " bytes resident (memory-bytes of [task.%s])",
+                         program->memory_max, task->name);
+    if (limit == ST_CPU_LIMIT)
+        return task_fail(output, limit, "it took more than %" PRIu64 " ms of CPU time (cpu-ms of [task.%s])",
+                         program->cpu_max_ms, task->name);
+    return task_fail(output, limit, "it was more than %u processes (processes of [task.%s])", program->processes_max,
+                     task->name);
 }
 
 /* ---- starting */
@@ -272,8 +292,7 @@ static enum status run_persistent(const struct task_input *input, struct task_ou
     struct program_exchange exchange = { .to_send = request.data, .to_send_len = request.len, .received = &received };
     enum status status = ST_OK;
     const char *end = NULL;
-    if (task->program->cpu_max_ms > 0)
-        program_child_begin_job(&child);
+    program_child_begin_job(&child, task->program);
     program_child_send(&child, &exchange);
     while (status == ST_OK && !end && !received.failed && !exchange.has_output_ended && !child.has_ended) {
         status = program_child_wait(&child, task, &exchange, -1);
@@ -282,8 +301,7 @@ static enum status run_persistent(const struct task_input *input, struct task_ou
         end = received.len > 0 ? memchr(received.data, '\n', received.len) : NULL;
     }
     if (status != ST_OK) {
-        must_end = true;
-        (void)task_fail(output, status, "the program was stopped: %s", status_title(status));
+        (void)stop_at_limit(task, status, output);
     } else if (end && (size_t)(end - received.data) + 1 < received.len) {
         status = break_protocol(output, "printed more than one line", received.data, received.len);
     } else if (end) {
@@ -419,8 +437,7 @@ static enum status run_child(const struct task_input *input, char **argv, const 
             status = program_child_wait(&child, input->task, &exchange, 0);
         }
         program_child_end(&child);
-        status = status == ST_OK ? judge(input->task, output, &received)
-                                 : task_fail(output, status, "the program was stopped: %s", status_title(status));
+        status = status == ST_OK ? judge(input->task, output, &received) : stop_at_limit(input->task, status, output);
     }
     buf_done(&text);
     buf_done(&received);

@@ -24,7 +24,7 @@
 #include "base/log.h"
 #include "pool/process_tree.h"
 
-enum { MESSAGE_MAX = 512, MESSAGES_PER_S = 100, LIMITS_CHECK_MS = 10, READ_BYTES = 64 * 1024 };
+enum { MESSAGE_MAX = 512, MESSAGES_PER_S = 100, LIMITS_CHECK_MS = 10, READ_BYTES = 64 * 1024, PIPE_BYTES = 64 * 1024 };
 
 /* A line of standard error in the making; and the last whole one. */
 static char message[MESSAGE_MAX], last_message[MESSAGE_MAX];
@@ -309,8 +309,11 @@ uint64_t program_child_reaped_cpu_ns(uint64_t *ret_rss_kib)
            ((uint64_t)ended.ru_utime.tv_usec + (uint64_t)ended.ru_stime.tv_usec) * 1000;
 }
 
-void program_child_begin_job(struct program_child *child)
+void program_child_begin_job(struct program_child *child, const struct program *program)
 {
+    last_message[0] = '\0';
+    if (program->cpu_max_ms == 0)
+        return;
     child->cpu_before_ns = program_child_cpu_ns(child);
     child->reaped_before_ns = program_child_reaped_cpu_ns(NULL);
     child->tree_before_ns = UINT64_MAX;
@@ -373,12 +376,16 @@ static void log_message(const struct task *task)
 static bool read_messages(struct program_child *child, const struct task *task)
 {
     char bytes[4096];
-    ssize_t got = read(child->messages, bytes, sizeof bytes);
-    for (ssize_t i = 0; i < got; i++) {
-        if (bytes[i] == '\n' || message_len == MESSAGE_MAX - 1)
-            log_message(task);
-        if (bytes[i] != '\n')
-            message[message_len++] = bytes[i];
+    ssize_t got = sizeof bytes;
+    /* all of it: what it says when it dies may be long, and its last line is what counts */
+    for (size_t total = 0; got == (ssize_t)sizeof bytes && total < PIPE_BYTES; total += sizeof bytes) {
+        got = read(child->messages, bytes, sizeof bytes);
+        for (ssize_t i = 0; i < got; i++) {
+            if (bytes[i] == '\n' || message_len == MESSAGE_MAX - 1)
+                log_message(task);
+            if (bytes[i] != '\n')
+                message[message_len++] = bytes[i];
+        }
     }
     return got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
 }

@@ -53,8 +53,8 @@ struct program_exchange {
     bool has_output_ended;
     bool is_refused; /* it reads no more: what is left is not sent */
 };
-/* Its CPU time counts from now. */
-void program_child_begin_job(struct program_child *child) NONNULL;
+/* Its CPU time counts from now, and what it says is about this job. */
+void program_child_begin_job(struct program_child *child, const struct program *program) NONNULL;
 /* Writes at once what the program can take at once. */
 void program_child_send(struct program_child *child, struct program_exchange *exchange) NONNULL;
 enum status program_child_wait(struct program_child *child, const struct task *task, struct program_exchange *exchange,

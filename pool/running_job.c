@@ -19,3 +19,9 @@ void running_job_take_back(void)
     if (running != NULL)
         atomic_store_explicit(&running->result.is_started, 0, memory_order_release);
 }
+
+void running_job_explain_end(const char *text)
+{
+    if (running != NULL)
+        slot_result_explain(&running->result, text);
+}

@@ -17,4 +17,7 @@ bool running_job_is_cancelled(void) MUST_CHECK;
  * may run elsewhere. */
 void running_job_take_back(void);
 
+/* Before the process ends: why, for the job's answer. Cut to MAILBOX_DETAIL_BYTES. */
+void running_job_explain_end(const char *text) NONNULL;
+
 #endif

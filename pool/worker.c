@@ -67,13 +67,6 @@ static bool open_request(const struct spill *spill, const struct slot *slot, uns
     return true;
 }
 
-static void set_detail(struct slot_result *result, const char *text)
-{
-    size_t len = strnlen(text, MAILBOX_DETAIL_BYTES - 1);
-    memcpy(result->detail, text, len);
-    result->detail[len] = '\0';
-}
-
 /* Of the job, or item of a map, that is about to run: SIGPROF ends the process. A program's is looked at by who
  * drives it. */
 static void limit_cpu_time(const struct task *task)
@@ -140,7 +133,7 @@ static enum status run_single(struct slot *slot, unsigned index, const struct sp
     enum status status = run_one(&slot->request, view->args, slot->request.args_len, view, &output);
     if (status != ST_OK && status != ST_INVALID_ARGS && status != ST_INVALID_JSON)
         buf_clear(&out);
-    set_detail(&slot->result, output.detail);
+    slot_result_explain(&slot->result, output.detail);
     slot->result.is_binary = output.is_binary;
     slot->result.length = (uint32_t)out.len;
     if (!put_result(slot, index, spill, 0, out.data, out.len)) {
@@ -223,7 +216,7 @@ static enum status run_chunk(struct slot *slot, unsigned index, const struct spi
     if (status == ST_OK && items < request->items && !is_cut)
         status = ST_WORKER_PROTOCOL;
     slot->result.length = (uint32_t)length;
-    set_detail(&slot->result, "");
+    slot_result_explain(&slot->result, "");
     return status;
 }
 
@@ -247,10 +240,10 @@ void worker_run_slot(struct mailbox *mailbox, const struct spill *spill, unsigne
     bool has_program = slot->request.task < task_count && task_table[slot->request.task]->program;
     result->length = 0;
     result->started_ns = clock_now_ns();
-    set_detail(result, "");
+    slot_result_explain(result, "");
     if (result->started_ns >= slot->request.deadline_ns) {
         status = ST_DEADLINE_EXCEEDED;
-        set_detail(result, "the deadline passed in the queue; the job was not started");
+        slot_result_explain(result, "the deadline passed in the queue; the job was not started");
     } else if (slot->request.task >= task_count) {
         status = ST_UNKNOWN_TASK;
     } else if (!open_request(spill, slot, index, &view)) {

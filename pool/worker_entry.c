@@ -58,18 +58,24 @@ void worker_entry_free_slot(struct worker_entry *worker, unsigned slot)
     worker->used--;
 }
 
+void worker_entry_take_detail(const struct worker_entry *worker, unsigned slot, struct job *job)
+{
+    char detail[MAILBOX_DETAIL_BYTES];
+    memcpy(detail, worker->mailbox->slots[slot].result.detail, sizeof detail);
+    size_t len = strnlen(detail, sizeof detail);
+    if (utf8_valid(detail, len))
+        job_set_detail(job, detail, len);
+}
+
 enum status worker_entry_take_result(const struct worker_entry *worker, unsigned slot, struct job *job)
 {
     struct slot_result *result = &worker->mailbox->slots[slot].result;
     uint32_t status = result->status, length = result->length;
     job->is_binary = status == ST_OK && job->items == 0 && result->is_binary != 0;
-    char detail[MAILBOX_DETAIL_BYTES];
-    memcpy(detail, result->detail, sizeof detail);
-    size_t detail_len = strnlen(detail, sizeof detail);
     if (status >= STATUS_COUNT)
         return ST_WORKER_PROTOCOL;
-    if (status != ST_OK && utf8_valid(detail, detail_len))
-        job_set_detail(job, detail, detail_len);
+    if (status != ST_OK)
+        worker_entry_take_detail(worker, slot, job);
     bool is_kept =
         job->items > 0 ? worker_entry_keep_progress(worker, slot, job) : copy_result(worker, slot, job, length);
     /* a chunk may end after some of its items */

@@ -67,6 +67,8 @@ void worker_entry_free_slot(struct worker_entry *worker, unsigned slot) NONNULL;
 
 /* Of a DONE slot: copies result and detail into the job and returns how it ended, within what a worker may say. */
 enum status worker_entry_take_result(const struct worker_entry *worker, unsigned slot, struct job *job) NONNULL;
+/* Copies what its worker said about the end of the job, if that is text. */
+void worker_entry_take_detail(const struct worker_entry *worker, unsigned slot, struct job *job) NONNULL;
 /* Copies the finished items of a chunk. False: there are none. */
 bool worker_entry_keep_progress(const struct worker_entry *worker, unsigned slot, struct job *job) NONNULL;
 /* For a job that was RUNNING and will not get DONE: true, and counted in attempts, if the task's code had begun. */

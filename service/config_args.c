@@ -134,6 +134,9 @@ static bool read_param(char *text, struct param_block *block, struct param *para
         if (strcmp(word, "required") == 0)
             param->required = true;
         else if (strcmp(word, "default") == 0 && (param->default_text = next_word(&rest)) != NULL) {
+            if (param->kind == PARAM_STRING && strchr("\"'", param->default_text[0]))
+                return config_fail(ret_message, "args: %s: its default goes without quotes, blanks and commas",
+                                   param->name);
             if (!is_acceptable_default(param))
                 return config_fail(ret_message, "args: %s: its default is not one of its values", param->name);
         } else

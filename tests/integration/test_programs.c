@@ -249,11 +249,16 @@ static void answer__of_an_earlier_job__reaches_nobody(void **state)
 static void death__in_a_job__told_as_it_was(void **state)
 {
     (void)state;
-    expect_odd("exit", 9, 500, "worker_crashed", "exited with status 9");
-    expect_odd("exit", 0, 500, "worker_crashed", "exited with status 0");
+    cJSON_Delete(odd("odd", "log", 0, 200));
+    cJSON *json = odd("odd", "exit", 9, 500); /* what it said of another job stays out */
+    assert_string_equal(json_text_at(json, "code"), "worker_crashed");
+    assert_string_equal(json_text_at(json, "detail"), "the program ended with exit status 9");
+    cJSON_Delete(json);
+    expect_odd("exit", 0, 500, "worker_crashed", "the program ended with exit status 0");
+    expect_odd("raise", 0, 500, "worker_crashed", "the program ended with exit status 1: ValueError: as it was told");
     expect_odd("cut", 0, 500, "worker_crashed", NULL);
-    expect_odd("orphan", 7, 500, "worker_crashed", "exited with status 7");
-    cJSON *json = odd("odd", "kill", SIGSEGV, 500);
+    expect_odd("orphan", 7, 500, "worker_crashed", "ended with exit status 7");
+    json = odd("odd", "kill", SIGSEGV, 500);
     assert_int_equal(json_number(json, "signal"), SIGSEGV);
     assert_int_equal(json_number(json, "attempts"), 1);
     cJSON_Delete(json);
@@ -336,9 +341,10 @@ static void limits__memory_cpu_processes__typed(void **state)
 {
     (void)state;
     if (scaled_ms(1) == 1) /* a sanitizer's processes are slow to take so much */
-        expect_odd("eat", 150 << 20, 422, "memory_limit", NULL);
-    expect_odd("spin", 0, 422, "cpu_limit", NULL);
-    expect_odd("swarm", 7, 422, "process_limit", NULL);
+        expect_odd("eat", 150 << 20, 422, "memory_limit",
+                   "more than 104857600 bytes resident (memory-bytes of [task.odd])");
+    expect_odd("spin", 0, 422, "cpu_limit", "more than 1500 ms of CPU time (cpu-ms of [task.odd])");
+    expect_odd("swarm", 7, 422, "process_limit", "more than 6 processes (processes of [task.odd])");
     expect_sound();
     static const struct step alone = { "POST", "/compute/alone", HTTP_JSON, "{}", 500, "task_failed", "fork" };
     steps_run(&server, &alone, 1);
@@ -475,6 +481,7 @@ static void file__mistakes__named_with_their_line(void **state)
         { "[task.x]\ncommand = cat\nargs = a bool, a bool\n", "args: a is taken" },
         { "[task.x]\ncommand = cat\nargs = priority bool\n", "args: priority is taken" },
         { "[task.x]\ncommand = cat\nargs = s string -1..5\n", "is not a range" },
+        { "[task.x]\ncommand = cat\nargs = s string 1..5 default \"a\"\n", "its default goes without quotes" },
         { "[task.x]\ncommand = cat\nworkers = 1\nworkers = 2\n", ":4: workers was set before" },
         { "[task.x]\ncommand = cat\nmode = twice\n", "\"twice\" is not one of persistent|oneshot" },
     };

@@ -77,6 +77,9 @@ def act(job, do, n):
     elif do == "cut":
         say(result(job, 1)[:5], end="")
         sys.exit(0)
+    elif do == "raise":
+        print("x" * 20000, file=sys.stderr, flush=True)
+        raise ValueError("as it was told")
     elif do == "exit":
         sys.exit(n)
     elif do == "kill":
