@@ -84,7 +84,7 @@ install: all ## install under PREFIX (/usr/local), below DESTDIR
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|'"$$($(BUILD)/twinpool --version | cut -d' ' -f2)"'|' scripts/twinpool-task.pc.in \
 	    >$(DESTDIR)$(PREFIX)/lib/pkgconfig/twinpool-task.pc
 	install -D -m 0644 docs/twinpool.ini $(DESTDIR)$(PREFIX)/share/doc/twinpool/twinpool.ini
-	install -D -m 0644 docs/configuration.md $(DESTDIR)$(PREFIX)/share/doc/twinpool/configuration.md
+	install -m 0644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/twinpool/
 
 clean: ## remove everything that was built
 	rm -rf -- $(BUILD)

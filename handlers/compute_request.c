@@ -217,7 +217,7 @@ static void explain_result_limit(const struct task *task, char *text)
 static void explain_deadline(const struct job *job, uint32_t timeout_ms, char *text)
 {
     bool is_known = job->attempts && job->evidence[0];
-    snprintf(text, EXPLANATION_BYTES, "the deadline of %u ms passed while the job %s%s%.140s%s", timeout_ms,
+    snprintf(text, EXPLANATION_BYTES, "the deadline of %u ms passed while the job %s%s%s%s", timeout_ms,
              job->attempts ? "was running; it was stopped" : "waited in the queue; it was never started",
              is_known ? " (" : "", is_known ? job->evidence : "", is_known ? ")" : "");
 }

@@ -12,7 +12,7 @@
 #include "handlers/handler.h"
 #include "pool/job.h"
 
-enum { EXPLANATION_BYTES = 256 };
+enum { EXPLANATION_BYTES = 400 };
 
 struct compute_request {
     unsigned task; /* index into task_table */
