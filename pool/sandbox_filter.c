@@ -217,6 +217,8 @@ static void refuse_rule_over_others(struct making *making, uint32_t refuse)
     add_if(making, refuse, "setpriority", SCMP_A1(SCMP_CMP_NE, 0));
     add_if(making, refuse, "ioprio_set", SCMP_A0(SCMP_CMP_NE, IOPRIO_WHO_PROCESS));
     add_if(making, refuse, "ioprio_set", SCMP_A1(SCMP_CMP_NE, 0));
+    /* a signal to all of them at once, where Landlock does not see to signals */
+    add_if(making, refuse, "kill", SCMP_A0(SCMP_CMP_MASKED_EQ, LOW_HALF, LOW_HALF));
     /* limits, which include the CPU time */
     const struct scmp_arg_cmp limits[] = { SCMP_A0(SCMP_CMP_NE, 0), SCMP_A2(SCMP_CMP_NE, 0) };
     add(making, refuse, "prlimit64", ARRAY_LEN(limits), limits);

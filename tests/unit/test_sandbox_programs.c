@@ -216,6 +216,7 @@ static int fork_by_struct(void) { return error_of(syscall(SYS_clone3, NULL, 0));
 static int fork_into_namespace(void) { return error_of(syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0)); }
 static int make_namespace(void) { return error_of(unshare(CLONE_NEWUSER)); }
 static int signal_parent(void) { return error_of(kill(getppid(), 0)); }
+static int signal_all(void) { return error_of(kill(-1, 0)); }
 static int trace_parent(void) { return error_of(ptrace(PTRACE_ATTACH, getppid(), NULL, NULL)); }
 
 static int read_parent(void)
@@ -282,6 +283,7 @@ static void processes__as_a_rule__stay_in_their_place(void **state UNUSED)
         { "idle another", idle_parent, EPERM },
         { "another's disk", delay_parent, EPERM },
         { "the user's disk", delay_user, EPERM },
+        { "signal all", signal_all, EPERM },
         { "limit itself", limit_itself, 0 },
     };
     try_all(attempts, ARRAY_LEN(attempts));
