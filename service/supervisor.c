@@ -111,7 +111,7 @@ static void generation_died(struct supervisor *supervisor, pid_t pid, int wait_s
     generation_forget(&supervisor->current);
     supervisor->exit_status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 1;
     look_if_over(supervisor);
-    if (supervisor->is_over)
+    if (supervisor->is_over || supervisor->stop_signals > 0)
         return;
     log_event(LOG_ERROR, "generation_died", LOG_INT("pid", pid), LOG_INT("wait_status", wait_status));
     supervisor->must_reload = true; /* nobody serves any more */
@@ -300,7 +300,7 @@ static uint64_t advance(struct supervisor *supervisor, uint64_t now_ns)
     if (supervisor->is_retired)
         return next_ns;
     uint64_t look_ns = await_workers(supervisor, now_ns);
-    if (look_ns == 0 && supervisor->frontend.state == CHILD_WAITING)
+    if (look_ns == 0 && supervisor->frontend.state == CHILD_WAITING && supervisor->stop_signals == 0)
         look_ns = frontend_process_start(supervisor, now_ns);
     if (look_ns > 0 && look_ns < next_ns)
         next_ns = look_ns;

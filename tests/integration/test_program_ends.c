@@ -237,6 +237,28 @@ static void reload__stopped_on_its_way__leaves_nothing(void **state)
     assert_false(is_running(words));
 }
 
+static void reload__stopped_at_any_moment__ends_orderly(void **state)
+{
+    static char words[] = "[s]leep 54335";
+    char text[1000];
+    (void)state;
+    snprintf(text, sizeof text,
+             "%s[task.slow]\ncommand = sh -c \"sleep 54335 & sleep 0.1; echo '{\\\"ready\\\":true}'; read line\"\n",
+             usual);
+    for (unsigned delay_ms = 0; delay_ms <= 400; delay_ms += 20) {
+        const char *const flags[] = { "--workers", "1", "--config", config_file, NULL };
+        assert_true(files_write(config_file, text));
+        assert_true(server_start(&server, flags, NULL));
+        kill(server.pid, SIGHUP);
+        usleep(delay_ms * 1000);
+        uint64_t start_ns = clock_now_ns();
+        int code = server_stop(&server);
+        if (code != 0 || is_running(words) || clock_ms(clock_now_ns() - start_ns) > scaled_ms(3000))
+            fail_msg("%u ms after SIGHUP: status %d after %.0f ms", delay_ms, code,
+                     clock_ms(clock_now_ns() - start_ns));
+    }
+}
+
 int main(void)
 {
 #define TEST(name)   cmocka_unit_test_setup_teardown(name, start_server, stop_server)
@@ -250,6 +272,7 @@ int main(void)
         ENDING(supervisor__killed__programs_and_their_children_end),
         ENDING(supervisor__killed_with_a_stopped_worker__programs_and_their_children_end),
         ENDING(reload__stopped_on_its_way__leaves_nothing),
+        cmocka_unit_test(reload__stopped_at_any_moment__ends_orderly),
     };
     return cmocka_run_group_tests_name("program_ends", tests, start, stop);
 }
