@@ -47,9 +47,9 @@ static const char *const few[] = {
     /* signals, its own */
     "rt_sigaction", "rt_sigpending", "rt_sigprocmask", "rt_sigreturn", "rt_sigsuspend", "rt_sigtimedwait",
     "rt_sigtimedwait_time64", "setitimer", "sigaltstack", "sigreturn",
-    /* descriptors that it has: spill file, eventfds, stderr */
-    "_llseek", "close", "fdatasync", "fstat", "fstat64", "fsync", "lseek", "pread64", "preadv", "preadv2", "pwrite64",
-    "pwritev", "pwritev2", "read", "readv", "write", "writev",
+    /* descriptors that it has: spill file, eventfds, stderr. Not read(): it could take a loop's wake-up away */
+    "_llseek", "close", "fdatasync", "fstat", "fstat64", "fsync", "lseek", "pread64", "pwrite64", "pwritev", "pwritev2",
+    "write", "writev",
     /* what it can know anyway */
     "clock_getres", "clock_getres_time64", "clock_gettime", "clock_gettime64", "getcpu", "getegid", "geteuid", "getgid",
     "getpgrp", "getpid", "getppid", "getrandom", "getrlimit", "getrusage", "gettid", "gettimeofday", "getuid",

@@ -17,6 +17,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/sysinfo.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <zlib.h>
 
@@ -42,6 +43,14 @@ static int open_file(void) { return error_of(open("/etc/passwd", O_RDONLY | O_CL
 static int open_null(void) { return error_of(open("/dev/null", O_WRONLY | O_CLOEXEC)); }
 static int make_file(void) { return error_of(open("/tmp/twinpool-sandbox", O_CREAT | O_WRONLY | O_CLOEXEC, 0600)); }
 static int remove_file(void) { return error_of(unlink("/tmp/twinpool-no-such-file")); }
+static int take_wakeup(void)
+{
+    return error_of(read(STDIN_FILENO, &(char){ 0 }, 1));
+} /* of an eventfd, if it were one */
+static int take_wakeup_by_vector(void)
+{
+    return error_of(syscall(SYS_preadv2, STDIN_FILENO, &(struct iovec){ &(char){ 0 }, 1 }, 1, -1, -1, 0));
+}
 static int cut_a_file(void) { return error_of(ftruncate(STDERR_FILENO, 0)); } /* the log */
 static int fill_a_file(void) { return error_of(fallocate(STDERR_FILENO, 0, 0, 4096)); }
 static int make_memory_file(void) { return error_of(memfd_create("x", MFD_CLOEXEC)); }
@@ -93,6 +102,8 @@ static void refused__all_but_computing__fails_with_eperm(void **state UNUSED)
         { "make a file", make_file },
         { "remove a file", remove_file },
         { "make a memory file", make_memory_file },
+        { "take a wake-up", take_wakeup },
+        { "take a wake-up by a vector", take_wakeup_by_vector },
         { "cut a file", cut_a_file },
         { "fill a file", fill_a_file },
         { "make a pipe", make_pipe },
