@@ -51,34 +51,32 @@ static bool note_file(const struct stat *file)
 
 /* The loader knows objects by their names, and would hand out again what a file of the same name had in it before: so
  * each load has a spelling of its own, with one more "./" than the last. (Without a slash it would look in the system's
- * folders.) */
-static char *unique_path(const char *real)
+ * folders.) NULL: no memory. */
+static char *unique_path(const char *path)
 {
-    char *path = NULL, dots[2 * ARRAY_LEN(loaded) + 1];
-    const char *name = strrchr(real, '/') + 1;
-    for (size_t i = 0; i < 2 * loaded_count; i++)
-        dots[i] = i % 2 == 0 ? '.' : '/';
-    dots[2 * loaded_count] = '\0';
-    return asprintf(&path, "%.*s%s%s", (int)(name - real), real, dots, name) < 0 ? NULL : path;
+    char *real = realpath(path, NULL), *unique = NULL, dots[2 * ARRAY_LEN(loaded) + 1] = "";
+    const char *name = real != NULL ? strrchr(real, '/') + 1 : NULL;
+    for (size_t i = 0; i < loaded_count; i++)
+        memcpy(dots + 2 * i, "./", sizeof "./");
+    if (real != NULL && asprintf(&unique, "%.*s%s%s", (int)(name - real), real, dots, name) < 0)
+        unique = NULL;
+    free(real);
+    return unique;
 }
 
 bool plugin_load(const char *path, const struct twinpool_task **ret_plugin, char *ret_message, size_t size)
 {
-    char *real = realpath(path, NULL), *unique = NULL;
     struct stat file;
-    if (real == NULL || stat(real, &file) != 0) {
-        free(real);
+    if (stat(path, &file) != 0)
         return refuse(ret_message, size, path, "there is no such file");
-    }
-    bool is_noted = note_file(&file);
-    if (is_noted)
-        unique = unique_path(real);
-    free(real);
-    if (!is_noted)
+    if (!note_file(&file))
         return refuse(ret_message, size, path,
                       "it was overwritten while it was loaded; restart the service, and replace such a file with mv or "
                       "install");
-    void *object = unique != NULL ? dlopen(unique, RTLD_NOW | RTLD_LOCAL) : NULL;
+    char *unique = unique_path(path);
+    if (unique == NULL)
+        return refuse(ret_message, size, path, "no memory");
+    void *object = dlopen(unique, RTLD_NOW | RTLD_LOCAL);
     free(unique);
     if (object == NULL) /* NOLINTNEXTLINE(concurrency-mt-unsafe): there is no other thread */
         return refuse(ret_message, size, "cannot be loaded", dlerror());

@@ -179,37 +179,35 @@ static enum status cause_of(const struct job *job, int wait_status)
     return is_timed && WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGPROF ? ST_CPU_LIMIT : ST_WORKER_CRASHED;
 }
 
-/* Its worker died while it had this job, which it had claimed. */
-static void settle(struct process_pool *pool, struct worker_entry *worker, unsigned slot, int wait_status)
+/* Its worker died while it had claimed the job in that slot. */
+static void settle_job(struct process_pool *pool, struct worker_entry *worker, unsigned slot, int wait_status)
 {
     struct job *job = worker->jobs[slot];
-    worker->is_spilled[slot] = true; /* it may have died between spilling its result and saying so */
-    if (job != NULL) {
-        bool is_started = worker_entry_note_attempt(worker, slot, job);
-        enum status cause = cause_of(job, wait_status);
-        if (is_started && job->items == 0 && cause == ST_WORKER_CRASHED && is_own_fault(wait_status))
-            quarantine_note(&pool->quarantine, job, clock_now_ns());
-        if (!is_started && worker_entry_keep_progress(worker, slot, job)) { /* it died between two items of the chunk */
-            process_pool_end_job(pool, job, ST_OK);
-            worker_entry_free_slot(worker, slot);
-            mailbox_release(worker->mailbox, slot);
-            return;
-        }
-        bool may_repeat = !is_started || (task_table[job->task]->is_idempotent && job->attempts < ATTEMPTS_MAX &&
-                                          job->items == 0 && cause == ST_WORKER_CRASHED);
-        if (may_repeat) {
-            pool->stats.requeued++;
-            worker_entry_free_slot(worker, slot);
-            mailbox_release(worker->mailbox, slot);
-            process_pool_put_back(pool, job);
-            return;
-        }
-        (void)worker_entry_keep_progress(worker, slot, job);
+    bool is_started = worker_entry_note_attempt(worker, slot, job);
+    enum status cause = cause_of(job, wait_status);
+    if (is_started && job->items == 0 && cause == ST_WORKER_CRASHED && is_own_fault(wait_status))
+        quarantine_note(&pool->quarantine, job, clock_now_ns());
+    bool may_repeat = !is_started || (task_table[job->task]->is_idempotent && job->attempts < ATTEMPTS_MAX &&
+                                      job->items == 0 && cause == ST_WORKER_CRASHED);
+    bool has_items = worker_entry_keep_progress(worker, slot, job);
+    if (has_items && !is_started) { /* it died between two items of the chunk */
+        process_pool_end_job(pool, job, ST_OK);
+    } else if (may_repeat) {
+        pool->stats.requeued++;
+        process_pool_put_back(pool, job);
+    } else {
         worker_entry_take_detail(worker, slot, job);
         job->signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
         job->exit_status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
         process_pool_end_job(pool, job, cause);
     }
+}
+
+static void settle(struct process_pool *pool, struct worker_entry *worker, unsigned slot, int wait_status)
+{
+    worker->is_spilled[slot] = true; /* it may have died between spilling its result and saying so */
+    if (worker->jobs[slot] != NULL)
+        settle_job(pool, worker, slot, wait_status);
     worker_entry_free_slot(worker, slot);
     mailbox_release(worker->mailbox, slot);
 }

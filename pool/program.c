@@ -268,14 +268,25 @@ enum status program_take_answer(const char *line, size_t len, uint64_t id, struc
 }
 
 /* The program must end, and not because of the job that it was given: that runs elsewhere. */
-static void disown(const struct task *task, const char *detail)
+NORETURN static void give_up(const struct task *task, const char *why)
 {
-    running_job_take_back();
-    if (!must_end)
-        return;
-    log_event(LOG_ERROR, "program_unfit", LOG_STR("task", task->name), LOG_STR("why", detail));
+    log_event(LOG_ERROR, "program_unfit", LOG_STR("task", task->name), LOG_STR("why", why));
     program_child_end(&child);
     _exit(EXIT_FAILURE);
+}
+
+/* It is of no use any more, after what it did (`detail`) or because it is dead. Returns if the job is to have that for
+ * its answer. `is_unread`: it has read nothing of the job, so it was about something before. */
+static void look_whose_fault(const struct task *task, bool is_dead, bool is_unread, const char *detail)
+{
+    if (is_unread)
+        running_job_take_back();
+    if (is_dead) {
+        program_child_await_end(&child);
+        end_likewise(task);
+    }
+    if (is_unread)
+        give_up(task, detail);
 }
 
 static enum status run_persistent(const struct task_input *input, struct task_output *output)
@@ -311,12 +322,10 @@ static enum status run_persistent(const struct task_input *input, struct task_ou
         status = task_fail(output, ST_RESULT_TOO_LARGE, "the program's answer is too long");
     }
     bool is_dead = status == ST_OK && !end; /* it has ended, or its output has: then it is as good as dead */
-    if ((must_end || is_dead) && status != ST_CPU_LIMIT && /* that counts from when it was sent */
-        program_child_unread(&child) >= request.len - exchange.to_send_len)
-        disown(task, output->detail); /* it has read nothing of this: what it did was about something before */
-    if (is_dead) {
-        program_child_await_end(&child);
-        end_likewise(task);
+    if (must_end || is_dead) {
+        /* CPU time counts from when it was sent */
+        bool is_unread = status != ST_CPU_LIMIT && program_child_unread(&child) >= request.len - exchange.to_send_len;
+        look_whose_fault(task, is_dead, is_unread, output->detail);
     }
     buf_done(&request);
     buf_done(&received);

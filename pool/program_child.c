@@ -4,7 +4,6 @@
  * its descendants, so that what a program has started and left behind can be found and killed, too. */
 #include "pool/program_child.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -22,6 +21,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "pool/proc_stat.h"
 #include "pool/process_tree.h"
 
 enum { MESSAGE_MAX = 512, MESSAGES_PER_S = 100, LIMITS_CHECK_MS = 10, READ_BYTES = 64 * 1024, PIPE_BYTES = 64 * 1024 };
@@ -286,16 +286,11 @@ size_t program_child_unread(const struct program_child *child)
 
 uint64_t program_child_rss_bytes(const struct program_child *child)
 {
-    char path[64], text[128] = "", *end = text;
+    char text[128], *end = text;
     if (child->pid <= 0 || child->has_ended)
         return 0;
-    snprintf(path, sizeof path, "/proc/%d/statm", (int)child->pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t len = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
-    if (fd >= 0)
-        close(fd);
-    text[len > 0 ? len : 0] = '\0';
-    (void)strtoull(text, &end, 10); /* its size, then */
+    proc_read(child->pid, "statm", text, sizeof text); /* shorter than stat: this is looked at often */
+    (void)strtoull(text, &end, 10);                    /* its size, then */
     return strtoull(end, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 

@@ -181,8 +181,11 @@ static enum status run_chunk(struct slot *slot, unsigned index, const struct spi
     enum status status = ST_OK;
     bool is_cut = false;
     while (status == ST_OK && items < request->items &&
-           !(is_cut = items > 0 && !may_go_on(task_table[request->task])) &&
            json_next_element(view->args, request->args_len, &cursor, &args)) {
+        if (items > 0 && !may_go_on(task_table[request->task])) {
+            is_cut = true;
+            break;
+        }
         struct task_output output = { .result = &value };
         buf_clear(&item);
         buf_clear(&value);

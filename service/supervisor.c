@@ -194,7 +194,6 @@ static bool pass_on(struct supervisor *supervisor, int sig)
 static void ask_to_stop(struct supervisor *supervisor, int sig, uint64_t now_ns)
 {
     supervisor->stop_signals++;
-    supervisor->must_reload = false;
     bool is_first = supervisor->stop_signals == 1, is_passed_on = pass_on(supervisor, sig);
     uint64_t patience_ms =
         is_first ? (uint64_t)supervisor->config->drain_delay_ms + supervisor->config->grace_ms + STOP_SLACK_MS
@@ -220,7 +219,7 @@ static void read_signals(struct supervisor *supervisor, uint64_t now_ns)
         else if (info.ssi_signo == SIGUSR1)
             hand_over(supervisor, now_ns);
         else if (info.ssi_signo == SIGHUP)
-            supervisor->must_reload = supervisor->stop_signals == 0;
+            supervisor->must_reload = true;
         else
             ask_to_stop(supervisor, (int)info.ssi_signo, now_ns);
     }
@@ -286,21 +285,22 @@ static uint64_t await_workers(struct supervisor *supervisor, uint64_t now_ns)
 static uint64_t advance(struct supervisor *supervisor, uint64_t now_ns)
 {
     uint64_t next_ns = supervisor->kill_ns;
-    if (supervisor->must_reload && supervisor->next.pid == 0)
+    bool is_stopping = supervisor->stop_signals > 0; /* then nothing begins any more */
+    if (supervisor->must_reload && !is_stopping && supervisor->next.pid == 0)
         begin_reload(supervisor);
     if (now_ns >= supervisor->kill_ns) {
         if (supervisor->frontend.state == CHILD_STARTED) {
             log_event(LOG_ERROR, "front_end_killed", LOG_STR("reason", "it did not stop in time"));
             kill(supervisor->frontend.pid, SIGKILL);
         }
-        if (supervisor->stop_signals > 0 && supervisor->next.pid > 0)
+        if (is_stopping && supervisor->next.pid > 0)
             kill(supervisor->next.pid, SIGKILL);
         next_ns = supervisor->kill_ns = CLOCK_NEVER;
     }
     if (supervisor->is_retired)
         return next_ns;
     uint64_t look_ns = await_workers(supervisor, now_ns);
-    if (look_ns == 0 && supervisor->frontend.state == CHILD_WAITING && supervisor->stop_signals == 0)
+    if (look_ns == 0 && supervisor->frontend.state == CHILD_WAITING && !is_stopping)
         look_ns = frontend_process_start(supervisor, now_ns);
     if (look_ns > 0 && look_ns < next_ns)
         next_ns = look_ns;

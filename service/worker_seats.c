@@ -215,6 +215,15 @@ void worker_seats_note_death(struct supervisor *supervisor, unsigned seat, int w
     child_log_death(worker, (int)seat);
 }
 
+/* Why is for the log, and so is what it was at, unless it is idle. */
+static void kill_worker(struct child *worker, const char *reason, bool is_idle)
+{
+    snprintf(worker->kill_reason, sizeof worker->kill_reason, "%.*s", (int)sizeof worker->kill_reason - 1, reason);
+    if (!is_idle)
+        evidence_collect(worker->pid, worker->evidence);
+    child_kill(worker);
+}
+
 void worker_seats_kill(struct supervisor *supervisor, const struct control_message *message)
 {
     if (message->worker >= supervisor->shared.workers)
@@ -222,11 +231,7 @@ void worker_seats_kill(struct supervisor *supervisor, const struct control_messa
     struct child *worker = &supervisor->workers[message->worker];
     if (!child_is_alive(worker) || worker->generation != message->generation)
         return; /* else ours and not reaped: the pid cannot be another's */
-    memcpy(worker->kill_reason, message->reason, sizeof worker->kill_reason);
-    worker->kill_reason[sizeof worker->kill_reason - 1] = '\0';
-    if (!message->is_idle)
-        evidence_collect(worker->pid, worker->evidence);
-    child_kill(worker);
+    kill_worker(worker, message->reason, message->is_idle);
 }
 
 const struct task *worker_seats_find_starting(const struct supervisor *supervisor, bool *ret_is_any)
@@ -251,9 +256,7 @@ static uint64_t limit_start(struct supervisor *supervisor, unsigned seat, uint64
     uint64_t due_ns = worker->start_ns + max_ns + START_SLACK_MS * NS_PER_MS;
     if (now_ns < due_ns)
         return due_ns;
-    snprintf(worker->kill_reason, sizeof worker->kill_reason, "not ready in time");
-    evidence_collect(worker->pid, worker->evidence);
-    child_kill(worker);
+    kill_worker(worker, "not ready in time", false);
     return CLOCK_NEVER; /* SIGCHLD follows */
 }
 

@@ -56,16 +56,10 @@ static int stop(void **state)
     return server_stop(&server) == 0 ? 0 : -1;
 }
 
-static bool is_settled(void *unused)
-{
-    (void)unused;
-    return server_is_reloaded(&server);
-}
-
 static void reload(void)
 {
     assert_true(server_reload(&server, " reloaded ", scaled_ms(15000)));
-    assert_true(wait_until(is_settled, NULL, scaled_ms(15000)));
+    assert_true(server_wait_settled(&server, scaled_ms(15000)));
 }
 
 static void expect_answer(const char *text)

@@ -71,7 +71,7 @@ static cJSON *call(const char *target, const char *body)
     return json;
 }
 
-/* How many processes run with these words in their command line. */
+/* Does a process run with these words in its command line? */
 static bool is_running(const char *words)
 {
     char command[200];

@@ -46,12 +46,6 @@ static int stop(void **state)
 
 static void reload(const char *event) { assert_true(server_reload(&server, event, scaled_ms(15000))); }
 
-static bool is_settled(void *unused)
-{
-    (void)unused;
-    return server_is_reloaded(&server);
-}
-
 /* ---- tests */
 
 static void hup(void *unused)
@@ -84,7 +78,7 @@ static void reloads__under_load__nothing_lost(void **state)
     size_t reloads = server_log_count(&server, " reloaded ") - before;
     print_message("    %zu reloads\n", reloads);
     assert_true(reloads >= 5);
-    assert_true(wait_until(is_settled, NULL, scaled_ms(15000)));
+    assert_true(server_wait_settled(&server, scaled_ms(15000)));
 }
 
 static void *ask_slowly(void *ret_status)
@@ -113,7 +107,7 @@ static void running_job__at_a_reload__is_finished(void **state)
     reload(" reloaded ");
     pthread_join(thread, NULL);
     assert_true(is_answered);
-    assert_true(wait_until(is_settled, NULL, scaled_ms(15000)));
+    assert_true(server_wait_settled(&server, scaled_ms(15000)));
 }
 
 static void options_and_tasks__changed__in_force(void **state)
@@ -135,12 +129,12 @@ static void options_and_tasks__changed__in_force(void **state)
         file,
         "workers = 3\ncompute-timeout-ms = 50\n[task.lines]\ncommand = wc -l\nmode = oneshot\ntimeout-ms = 20000\n"));
     reload(" reloaded ");
-    assert_true(wait_until(is_settled, NULL, scaled_ms(15000)));
+    assert_true(server_wait_settled(&server, scaled_ms(15000)));
     assert_true(server_wait_workers(&server, 4, scaled_ms(5000)));
     steps_run(&server, after, ARRAY_LEN(after));
     assert_true(files_write(file, usual));
     reload(" reloaded ");
-    assert_true(wait_until(is_settled, NULL, scaled_ms(15000)));
+    assert_true(server_wait_settled(&server, scaled_ms(15000)));
     steps_run(&server, before, ARRAY_LEN(before));
 }
 
@@ -165,7 +159,7 @@ static void mistakes__in_the_file__change_nothing(void **state)
     }
     assert_true(files_write(file, usual));
     reload(" reloaded ");
-    assert_true(wait_until(is_settled, NULL, scaled_ms(15000)));
+    assert_true(server_wait_settled(&server, scaled_ms(15000)));
 }
 
 static void generation__killed__another_takes_its_place(void **state)
@@ -178,7 +172,7 @@ static void generation__killed__another_takes_its_place(void **state)
     kill(children[0], SIGKILL);
     assert_true(server_wait_log(&server, " reloaded ", before, scaled_ms(15000)));
     steps_run(&server, step, ARRAY_LEN(step));
-    assert_true(wait_until(is_settled, NULL, scaled_ms(5000)));
+    assert_true(server_wait_settled(&server, scaled_ms(5000)));
 }
 
 static void reloads__many__nothing_left(void **state)
@@ -187,7 +181,7 @@ static void reloads__many__nothing_left(void **state)
     size_t fds = 0, rss_kib = 0;
     for (unsigned i = 0; i < 30; i++) {
         reload(" reloaded ");
-        assert_true(wait_until(is_settled, NULL, scaled_ms(15000)));
+        assert_true(server_wait_settled(&server, scaled_ms(15000)));
         if (i == 4) {
             fds = procs_count_fds(server.pid);
             rss_kib = procs_rss_kib(server.pid);

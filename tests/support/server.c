@@ -26,12 +26,6 @@ bool server_log_contains(const struct server *server, const char *text)
     return is_there;
 }
 
-bool server_is_reloaded(const struct server *server)
-{
-    pid_t children[SERVER_WORKERS_MAX];
-    return procs_children(server->pid, children, ARRAY_LEN(children)) == 1;
-}
-
 size_t server_log_count(const struct server *server, const char *text)
 {
     char *log = server_log(server);
@@ -58,6 +52,18 @@ bool server_wait_log(const struct server *server, const char *text, size_t befor
 {
     struct outcome outcome = { .server = server, .text = text, .before = before };
     return wait_until(has_come, &outcome, timeout_ms);
+}
+
+static bool is_settled(void *supervisor)
+{
+    pid_t children[SERVER_WORKERS_MAX];
+    return procs_children(*(const pid_t *)supervisor, children, ARRAY_LEN(children)) == 1;
+}
+
+bool server_wait_settled(const struct server *server, uint32_t timeout_ms)
+{
+    pid_t supervisor = server->pid;
+    return wait_until(is_settled, &supervisor, timeout_ms);
 }
 
 bool server_reload(const struct server *server, const char *event, uint32_t timeout_ms)

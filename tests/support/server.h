@@ -46,8 +46,8 @@ bool server_wait_log(const struct server *server, const char *text, size_t befor
 
 /* SIGHUP, then waits until the event (" reloaded ") is in the log once more. */
 bool server_reload(const struct server *server, const char *event, uint32_t timeout_ms) NONNULL MUST_CHECK;
-/* No generation but the one that serves is left: then the first supervisor has one child, or itself serves. */
-bool server_is_reloaded(const struct server *server) NONNULL MUST_CHECK;
+/* Waits until no generation but the one that serves is left: then the first supervisor has one child. */
+bool server_wait_settled(const struct server *server, uint32_t timeout_ms) NONNULL MUST_CHECK;
 
 struct server_worker {
     pid_t pid;

@@ -43,10 +43,8 @@ static int open_file(void) { return error_of(open("/etc/passwd", O_RDONLY | O_CL
 static int open_null(void) { return error_of(open("/dev/null", O_WRONLY | O_CLOEXEC)); }
 static int make_file(void) { return error_of(open("/tmp/twinpool-sandbox", O_CREAT | O_WRONLY | O_CLOEXEC, 0600)); }
 static int remove_file(void) { return error_of(unlink("/tmp/twinpool-no-such-file")); }
-static int take_wakeup(void)
-{
-    return error_of(read(STDIN_FILENO, &(char){ 0 }, 1));
-} /* of an eventfd, if it were one */
+/* Out of an eventfd, if it were one. */
+static int take_wakeup(void) { return error_of(read(STDIN_FILENO, &(char){ 0 }, 1)); }
 static int take_wakeup_by_vector(void)
 {
     return error_of(syscall(SYS_preadv2, STDIN_FILENO, &(struct iovec){ &(char){ 0 }, 1 }, 1, -1, -1, 0));
