@@ -21,11 +21,16 @@ static uint64_t pack(enum slot_state state, uint32_t generation, uint32_t sequen
     return (uint64_t)state << 56 | (uint64_t)(generation & 0xffffff) << 32 | sequence;
 }
 
+/* A worker may write anything there. What neither side writes is RUNNING: claimed, and over with its worker. */
 static struct slot_word unpack(uint64_t word)
 {
-    return (struct slot_word){ .state = (enum slot_state)(word >> 56 & 3),
-                               .generation = (uint32_t)(word >> 32) & 0xffffff,
-                               .sequence = (uint32_t)word };
+    struct slot_word unpacked = { .state = SLOT_RUNNING,
+                                  .generation = (uint32_t)(word >> 32) & 0xffffff,
+                                  .sequence = (uint32_t)word };
+    uint64_t state = word >> 56;
+    if (state == SLOT_DONE || ((state == SLOT_FREE || state == SLOT_READY) && unpacked.generation == 0))
+        unpacked.state = (enum slot_state)state;
+    return unpacked;
 }
 
 struct mailbox *mailbox_map(void)

@@ -425,9 +425,12 @@ void process_pool_worker_died(struct process_pool *pool, unsigned index, uint32_
                      word, generation)) /* RUNNING, or whatever a worker wrote there that had lost its mind */
             settle(pool, worker, slot, wait_status);
     }
-    for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++)
-        if (!worker->in_use[slot])
-            spill_clear(&worker->spill, slot); /* that it may have filled without a job */
+    for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++) { /* what it may have written there without a job */
+        if (worker->in_use[slot])
+            continue;
+        spill_clear(&worker->spill, slot);
+        mailbox_release(worker->mailbox, slot);
+    }
     worker_turnover_look(pool, clock_now_ns());
     process_pool_dispatch(pool);
     pthread_mutex_unlock(&pool->lock);

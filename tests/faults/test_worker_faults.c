@@ -230,6 +230,7 @@ enum lie {
     LIE_WORD_FREE,
     LIE_WORD_GENERATION,
     LIE_WORD_SUCCESSOR,
+    LIE_WORDS_STRAY,
     LIE_DONE_COUNT
 };
 
@@ -287,6 +288,11 @@ static void tell_lie(struct mailbox *mailbox, unsigned index)
         break;
     case LIE_WORD_SUCCESSOR: /* one that will not come for long */
         atomic_store(&mailbox->words[index], word + (UINT64_C(0x7ffff0) << 32));
+        break;
+    case LIE_WORDS_STRAY: /* nearly READY, in all slots: nobody may claim them, and none is left for a successor */
+        for (unsigned i = 0; i < MAILBOX_SLOTS; i++)
+            atomic_store(&mailbox->words[i],
+                         (uint64_t)(SLOT_READY | (i % 2 ? 0x40 : 0)) << 56 | (i % 2 ? 0 : UINT64_C(1) << 40) | i);
         break;
     case LIE_DONE_COUNT:
         break;
@@ -394,8 +400,8 @@ static void lie__detail_not_text__is_left_out(void **state)
  * and the front end does not hang. */
 static void lie__in_the_words__deadline_ends_the_job_and_the_worker(void **state)
 {
-    static const enum lie lies[] = { LIE_WORD_READY, LIE_WORD_FREE, LIE_WORD_GENERATION, LIE_WORD_SUCCESSOR,
-                                     LIE_DONE_COUNT };
+    static const enum lie lies[] = { LIE_WORD_READY,     LIE_WORD_FREE,   LIE_WORD_GENERATION,
+                                     LIE_WORD_SUCCESSOR, LIE_WORDS_STRAY, LIE_DONE_COUNT };
     struct ctx *ctx = *state;
     for (unsigned i = 0; i < ARRAY_LEN(lies); i++) {
         hire_liar(ctx, lies[i]);
@@ -417,7 +423,8 @@ static void lie__in_the_words__deadline_ends_the_job_and_the_worker(void **state
 /* The same, but the worker dies by itself. */
 static void lie__in_the_words_then_death__job_runs_again(void **state)
 {
-    static const enum lie lies[] = { LIE_WORD_READY, LIE_WORD_FREE, LIE_WORD_SUCCESSOR, LIE_DONE_COUNT };
+    static const enum lie lies[] = { LIE_WORD_READY, LIE_WORD_FREE, LIE_WORD_SUCCESSOR, LIE_WORDS_STRAY,
+                                     LIE_DONE_COUNT };
     struct ctx *ctx = *state;
     for (unsigned i = 0; i < ARRAY_LEN(lies); i++) {
         hire_liar(ctx, lies[i]);

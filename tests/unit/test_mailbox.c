@@ -105,6 +105,25 @@ static void word__extreme_values__do_not_run_into_each_other(void **state)
     assert_word(ctx, 0, SLOT_DONE, 0xffffff, UINT32_MAX);
 }
 
+/* What a worker that has lost its mind may leave: bits that neither side sets. */
+static void word__not_of_the_protocol__is_claimed_by_nobody(void **state)
+{
+    static const uint64_t words[] = { UINT64_C(0x41) << 56 | 7,                     /* READY with a bit of no state */
+                                      UINT64_C(0x01) << 56 | UINT64_C(1) << 32 | 7, /* READY of a generation */
+                                      UINT64_C(0x05) << 56, UINT64_C(0x8000000001) };
+    struct ctx *ctx = *state;
+    unsigned slot;
+    for (unsigned i = 0; i < ARRAY_LEN(words); i++) {
+        atomic_store(&ctx->mailbox->words[4], words[i]);
+        assert_int_equal(mailbox_peek(ctx->mailbox, 4).state, SLOT_RUNNING);
+        assert_false(mailbox_claim(ctx->mailbox, GENERATION, &slot));
+        assert_false(mailbox_recall(ctx->mailbox, 4, 7));
+    }
+    mailbox_post(ctx->mailbox, 9, 8);
+    assert_true(mailbox_claim(ctx->mailbox, GENERATION, &slot));
+    assert_int_equal(slot, 9);
+}
+
 static void recall__ready__frees_the_slot(void **state)
 {
     struct ctx *ctx = *state;
@@ -455,6 +474,7 @@ int main(void)
         TEST(map__new__all_slots_free_and_nobody_sleeps),
         TEST(word__whole_life__goes_through_every_state),
         TEST(word__extreme_values__do_not_run_into_each_other),
+        TEST(word__not_of_the_protocol__is_claimed_by_nobody),
         TEST(recall__ready__frees_the_slot),
         TEST(recall__not_ready__refused),
         TEST(recall__slot_reposted__the_old_number_does_not_take_the_new_job),
