@@ -73,7 +73,8 @@ struct job {
     uint64_t accepted_ns;
     uint64_t turn; /* its place in the line */
     bool is_in_line;
-    uint64_t expected_ns; /* what it will take, when it was accepted */
+    uint64_t expected_ns; /* what it will take, as was known when it was accepted, or taken from the line since */
+    uint64_t level_tag_ns, line_tag_ns, charged_ns; /* of one that was taken: see job_queue.h */
     unsigned worker, slot;
     uint32_t sequence;
 };

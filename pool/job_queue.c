@@ -11,11 +11,6 @@ uint64_t job_queue_expected_ns(const struct job_queue *queue, const struct job *
     return queue->tasks[job->task].run_ns * (job->items > 0 ? job->items : 1);
 }
 
-static uint64_t cost_ns(const struct job *job)
-{
-    return job->expected_ns > COST_MIN_NS ? job->expected_ns : COST_MIN_NS;
-}
-
 static struct job_line *line_of(const struct job_queue *queue, const struct job *job)
 {
     return &queue->tasks[job->task].lines[job->priority];
@@ -73,6 +68,19 @@ static void leave(struct job_queue *queue, struct job *job)
 
 /* ---- what comes and goes */
 
+static uint64_t smaller(uint64_t one, uint64_t other) { return one < other ? one : other; }
+static uint64_t larger(uint64_t one, uint64_t other) { return one > other ? one : other; }
+
+/* The job's line and level have had that time, and not what they were charged for it before. */
+static void charge(struct job_queue *queue, struct job *job, uint64_t cost_ns)
+{
+    const unsigned price = prices[job->priority];
+    uint64_t *line_ns = &line_of(queue, job)->tag_ns, *level_ns = &queue->levels[job->priority].tag_ns;
+    *line_ns += cost_ns - smaller(*line_ns + cost_ns, job->charged_ns);
+    *level_ns += cost_ns * price - smaller(*level_ns + cost_ns * price, job->charged_ns * price);
+    job->charged_ns = cost_ns;
+}
+
 void job_queue_add(struct job_queue *queue, struct job *job)
 {
     job->expected_ns = job_queue_expected_ns(queue, job);
@@ -87,13 +95,9 @@ void job_queue_add(struct job_queue *queue, struct job *job)
 
 void job_queue_put_back(struct job_queue *queue, struct job *job)
 {
-    struct job_level *level = &queue->levels[job->priority];
-    struct job_line *line = line_of(queue, job);
-    uint64_t cost = cost_ns(job);
+    charge(queue, job, 0);
     queue->tasks[job->task].started--;
     queue->count++;
-    line->tag_ns -= line->tag_ns < cost ? line->tag_ns : cost;
-    level->tag_ns -= level->tag_ns < cost * prices[job->priority] ? level->tag_ns : cost * prices[job->priority];
     enter(queue, job);
 }
 
@@ -106,7 +110,14 @@ void job_queue_remove(struct job_queue *queue, struct job *job)
         job_list_remove(&job->flow->waiting, job);
 }
 
-void job_queue_note_end(struct job_queue *queue, const struct job *job) { queue->tasks[job->task].started--; }
+void job_queue_note_end(struct job_queue *queue, struct job *job)
+{
+    struct job_level *level = &queue->levels[job->priority];
+    queue->tasks[job->task].started--;
+    queue->now_ns = larger(queue->now_ns, job->level_tag_ns);
+    level->now_ns = larger(level->now_ns, job->line_tag_ns);
+    charge(queue, job, job->usage.wall_ns);
+}
 
 /* ---- whose turn it is */
 
@@ -137,19 +148,18 @@ struct job *job_queue_take(struct job_queue *queue)
     if (best == NULL)
         return NULL;
     struct job *job = best->jobs.first;
-    queue->now_ns = best_level->tag_ns;
-    best_level->now_ns = best->tag_ns;
-    best_level->tag_ns += cost_ns(job) * prices[job->priority];
-    best->tag_ns += cost_ns(job);
+    job->level_tag_ns = best_level->tag_ns;
+    job->line_tag_ns = best->tag_ns;
     queue->tasks[job->task].started++;
     queue->count--;
     leave(queue, job);
+    job->expected_ns = job_queue_expected_ns(queue, job); /* by now more may be known */
+    job->charged_ns = 0;
+    charge(queue, job, larger(job->expected_ns, COST_MIN_NS));
     return job;
 }
 
 /* ---- how long it will take */
-
-static uint64_t smaller(uint64_t one, uint64_t other) { return one < other ? one : other; }
 
 uint64_t job_queue_wait_ns(const struct job_queue *queue, const struct job *job, unsigned workers)
 {

@@ -7,8 +7,10 @@
  *   - within a task the calls, a job each in turn: a map of 100,000 items has one job in the line like a single call.
  *
  * The first two are start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996): a line's tag is the time it has had,
- * the smallest is next, and one that was empty starts from where the others are. Plain data, guarded by the pool's
- * lock.
+ * the smallest is next, and one that was empty starts from where the others are. That is where the job began that ended
+ * last, not the one that was taken last: a job that a worker has not begun may be put back, and then nobody must have
+ * been overtaken by it. A line is charged what a job is expected to take when it is taken, and what it took when it has
+ * ended: nothing is known of a task's first jobs. Plain data, guarded by the pool's lock.
  */
 #ifndef TWINPOOL_POOL_JOB_QUEUE_H
 #define TWINPOOL_POOL_JOB_QUEUE_H
@@ -40,9 +42,9 @@ struct job_queue {
     struct job_level {
         struct job_line *lines; /* that are not empty */
         uint64_t tag_ns;
-        uint64_t now_ns; /* the tag of the line that was served last, as it was before */
+        uint64_t now_ns; /* of its lines' tags: where one that opens begins */
     } levels[PRIORITY_COUNT];
-    uint64_t now_ns;
+    uint64_t now_ns; /* of the levels' */
     uint64_t next_turn;
     size_t count; /* of all jobs, also those behind the first of their call */
 };
@@ -55,8 +57,8 @@ struct job *job_queue_take(struct job_queue *queue) NONNULL MUST_CHECK;
 void job_queue_put_back(struct job_queue *queue, struct job *job) NONNULL;
 /* One that waits. */
 void job_queue_remove(struct job_queue *queue, struct job *job) NONNULL;
-/* One that was taken has ended. */
-void job_queue_note_end(struct job_queue *queue, const struct job *job) NONNULL;
+/* One that was taken has ended; it took usage.wall_ns. */
+void job_queue_note_end(struct job_queue *queue, struct job *job) NONNULL;
 
 /* What the job takes, by what the task's jobs took so far; 0: nobody knows. */
 uint64_t job_queue_expected_ns(const struct job_queue *queue, const struct job *job) NONNULL MUST_CHECK;

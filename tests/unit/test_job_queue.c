@@ -42,6 +42,13 @@ static unsigned take(void)
     return (unsigned)(job - jobs);
 }
 
+/* One that was taken has run. */
+static void end(unsigned index, uint64_t took_ns)
+{
+    jobs[index].usage.wall_ns = took_ns;
+    job_queue_note_end(&queue, &jobs[index]);
+}
+
 /* Takes all that is left: every job once. */
 static void drain(size_t expected)
 {
@@ -124,7 +131,7 @@ static void task__new_among_busy_ones__is_next(void **state)
     for (unsigned i = 0; i < 100; i++)
         add(i, 0, PRIORITY_NORMAL, NULL);
     for (unsigned i = 0; i < 50; i++)
-        (void)take();
+        end(take(), MS);
     add(100, 1, PRIORITY_NORMAL, NULL);
     unsigned first = take(), second = take();
     assert_true(first == 100 || second == 100);
@@ -197,6 +204,58 @@ static void put_back__several__keep_their_order(void **state)
     for (unsigned i = 0; i < 6; i++)
         assert_int_equal(take(), first[i]);
     drain(4);
+}
+
+/* A burst of low ones that went behind a long one, all unknown: they come back as if they had never been taken. */
+static void put_back_low_ones(bool is_before)
+{
+    unsigned taken[7], count = 0;
+    memset(tasks, 0, sizeof tasks);
+    for (unsigned i = 0; i < 6; i++)
+        add(i, 0, PRIORITY_LOW, NULL);
+    while (count < 6)
+        taken[count++] = take();
+    if (is_before) { /* it was behind them in the mailbox */
+        add(6, 1, PRIORITY_HIGH, NULL);
+        taken[count++] = take();
+    }
+    while (count > 1)
+        job_queue_put_back(&queue, &jobs[taken[--count]]);
+    if (!is_before)
+        add(6, 1, PRIORITY_HIGH, NULL);
+    assert_int_equal(take(), 6);
+    drain(5);
+}
+
+static void put_back__low_ones__a_high_one_is_next(void **state)
+{
+    (void)state;
+    put_back_low_ones(false);
+}
+
+static void put_back__low_ones_and_a_high_one__that_is_next(void **state)
+{
+    (void)state;
+    put_back_low_ones(true);
+}
+
+/* Unknown ones are charged what they took, so a high one is next each time. */
+static void cost__of_an_unknown_task__is_charged_when_it_is_known(void **state)
+{
+    (void)state;
+    tasks[0].run_ns = 0;
+    for (unsigned i = 0; i < 20; i++)
+        add(i, 0, PRIORITY_LOW, NULL);
+    end(take(), 1000 * MS);
+    tasks[0].run_ns = 1000 * MS;
+    for (unsigned i = 20; i < 30; i++) {
+        add(i, 1, PRIORITY_HIGH, NULL);
+        assert_int_equal(take(), i);
+        end(i, MS);
+        if (i == 24)
+            end(take(), 1000 * MS);
+    }
+    drain(18);
 }
 
 static void remove__first_and_waiting__the_call_goes_on(void **state)
@@ -285,6 +344,9 @@ int main(void)
         cmocka_unit_test_setup(priority__all_busy__sixteen_four_one, setup),
         cmocka_unit_test_setup(concurrency__reached__others_go_ahead, setup),
         cmocka_unit_test_setup(put_back__several__keep_their_order, setup),
+        cmocka_unit_test_setup(put_back__low_ones__a_high_one_is_next, setup),
+        cmocka_unit_test_setup(put_back__low_ones_and_a_high_one__that_is_next, setup),
+        cmocka_unit_test_setup(cost__of_an_unknown_task__is_charged_when_it_is_known, setup),
         cmocka_unit_test_setup(remove__first_and_waiting__the_call_goes_on, setup),
         cmocka_unit_test_setup(wait__by_what_is_ahead, setup),
         cmocka_unit_test_setup(random__of_everything__adds_up, setup),
