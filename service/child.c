@@ -21,14 +21,14 @@ void child_kill(const struct child *child)
     kill(child->pid, SIGKILL); /* it may not have its own group yet */
 }
 
-uint64_t child_back_off_ns(struct child *child)
+uint64_t child_back_off_ns(unsigned *failures)
 {
     uint64_t delay_ms = BACKOFF_FIRST_MS;
-    for (unsigned i = 0; i < child->failures && delay_ms < BACKOFF_MAX_MS; i++)
+    for (unsigned i = 0; i < *failures && delay_ms < BACKOFF_MAX_MS; i++)
         delay_ms *= 2;
     if (delay_ms > BACKOFF_MAX_MS)
         delay_ms = BACKOFF_MAX_MS;
-    child->failures++;
+    (*failures)++;
     return delay_ms * NS_PER_MS * (75 + (uint64_t)random() % 51) / 100;
 }
 

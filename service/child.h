@@ -31,7 +31,7 @@ void child_kill(const struct child *child) NONNULL;
 
 /* How long to wait before the next start, after one more that failed: 10 ms, doubled each time up to 5 s, 25 % more or
  * less, so that those that fail together do not come back together. */
-uint64_t child_back_off_ns(struct child *child) NONNULL;
+uint64_t child_back_off_ns(unsigned *failures) NONNULL;
 
 /* Logs the end of a child that was reaped; `worker` -1: of the front end. */
 void child_log_death(const struct child *child, int worker) NONNULL;

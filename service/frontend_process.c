@@ -57,7 +57,7 @@ uint64_t frontend_process_start(struct supervisor *supervisor, uint64_t now_ns)
     pid_t pid = fork_it(supervisor, ends);
     if (pid == 0) {
         log_event(LOG_ERROR, "fork_failed", LOG_STR("process", "front end"), LOG_STR("error", strerrordesc_np(errno)));
-        frontend->start_ns = now_ns + child_back_off_ns(frontend);
+        frontend->start_ns = now_ns + child_back_off_ns(&frontend->failures);
         return frontend->start_ns;
     }
     frontend->pid = pid;
@@ -76,7 +76,7 @@ void frontend_process_restart(struct supervisor *supervisor, uint64_t now_ns)
     struct child *frontend = &supervisor->frontend;
     if (supervisor->is_serving)
         frontend->failures = 0;
-    frontend->start_ns = supervisor->is_serving ? now_ns : now_ns + child_back_off_ns(frontend);
+    frontend->start_ns = supervisor->is_serving ? now_ns : now_ns + child_back_off_ns(&frontend->failures);
     /* what it knew is gone; its successor hears of the dead ones again and gets the living with the fork */
     for (unsigned i = 0; i < supervisor->shared.workers; i++)
         if (supervisor->workers[i].state == CHILD_STARTED)

@@ -109,9 +109,10 @@ bool generation_begin(const struct supervisor_start *start, struct shared *share
 
 const char *generation_describe_end(int wait_status)
 {
-    if (WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGALRM)
-        return "its plug-ins were not loaded within 10 s; the configuration from before stays in force";
-    return "the configuration from before stays in force";
+    if (!WIFSIGNALED(wait_status))
+        return "";
+    return WTERMSIG(wait_status) == SIGALRM ? "its plug-ins were not loaded within 10 s"
+                                            : sigdescr_np(WTERMSIG(wait_status));
 }
 
 bool generation_is_serving(struct generation *generation)

@@ -23,7 +23,7 @@ struct generation {
  * socket. False: no process or descriptor. */
 bool generation_begin(const struct supervisor_start *start, struct shared *shared, struct generation *ret_generation)
     NONNULL MUST_CHECK;
-/* For the log: what became of one that did not come to serve. */
+/* For the log: why one did not come to serve, if it could not say so itself; else "". */
 const char *generation_describe_end(int wait_status) MUST_CHECK;
 /* True: it serves. To be asked when ready_fd is readable, which it no longer is then. */
 bool generation_is_serving(struct generation *generation) NONNULL MUST_CHECK;

@@ -18,7 +18,7 @@
 #include "service/sandbox_log.h"
 #include "service/supervisor_internal.h"
 
-enum { STOP_SLACK_MS = 5000, READY_LOOK_MS = 5 };
+enum { STOP_SLACK_MS = 5000, READY_LOOK_MS = 5, SERVED_LONG_MS = 10000 };
 
 void supervisor_leave(struct supervisor *supervisor)
 {
@@ -97,15 +97,37 @@ static void frontend_died(struct supervisor *supervisor, int wait_status, uint64
     frontend_process_restart(supervisor, now_ns);
 }
 
-static void generation_died(struct supervisor *supervisor, pid_t pid, int wait_status)
+/* Neither this one nor another. */
+static bool is_unserved(const struct supervisor *supervisor)
 {
-    if (pid == supervisor->next.pid) { /* it said why, unless it was killed */
-        generation_forget(&supervisor->next);
-        look_if_over(supervisor);
-        if (supervisor->stop_signals > 0)
-            return;
-        log_event(LOG_ERROR, "reload_ended", LOG_INT("pid", pid),
-                  LOG_STR("what", generation_describe_end(wait_status)));
+    return supervisor->is_handing_over && supervisor->current.pid == 0;
+}
+
+/* Until somebody does, or is told to stop: what is wrong may be mended. */
+static void serve_again(struct supervisor *supervisor, uint64_t now_ns)
+{
+    supervisor->must_reload = true;
+    supervisor->reload_ns = now_ns + child_back_off_ns(&supervisor->reload_failures);
+}
+
+static void next_died(struct supervisor *supervisor, int wait_status, uint64_t now_ns)
+{
+    pid_t pid = supervisor->next.pid;
+    generation_forget(&supervisor->next);
+    look_if_over(supervisor);
+    if (supervisor->stop_signals > 0)
+        return;
+    log_event(LOG_ERROR, "reload_ended", LOG_INT("pid", pid), LOG_STR("why", generation_describe_end(wait_status)),
+              LOG_STR("what", is_unserved(supervisor) ? "nobody serves: the configuration is tried again"
+                                                      : "the configuration from before stays in force"));
+    if (is_unserved(supervisor))
+        serve_again(supervisor, now_ns);
+}
+
+static void generation_died(struct supervisor *supervisor, pid_t pid, int wait_status, uint64_t now_ns)
+{
+    if (pid == supervisor->next.pid) {
+        next_died(supervisor, wait_status, now_ns);
         return;
     }
     generation_forget(&supervisor->current);
@@ -114,7 +136,9 @@ static void generation_died(struct supervisor *supervisor, pid_t pid, int wait_s
     if (supervisor->is_over || supervisor->stop_signals > 0)
         return;
     log_event(LOG_ERROR, "generation_died", LOG_INT("pid", pid), LOG_INT("wait_status", wait_status));
-    supervisor->must_reload = true; /* nobody serves any more */
+    if (now_ns >= supervisor->served_ns + SERVED_LONG_MS * NS_PER_MS)
+        supervisor->reload_failures = 0;
+    serve_again(supervisor, now_ns);
 }
 
 static void reap(struct supervisor *supervisor, uint64_t now_ns)
@@ -134,7 +158,7 @@ static void reap(struct supervisor *supervisor, uint64_t now_ns)
         else if (pid == supervisor->frontend.pid && supervisor->frontend.state == CHILD_STARTED)
             frontend_died(supervisor, wait_status, now_ns);
         else if (pid == supervisor->next.pid || pid == supervisor->current.pid)
-            generation_died(supervisor, pid, wait_status);
+            generation_died(supervisor, pid, wait_status, now_ns);
         /* anything else is an orphan that PID 1 inherited: reaped, not ours */
     }
 }
@@ -157,15 +181,26 @@ static void hand_over(struct supervisor *supervisor, uint64_t now_ns)
         supervisor->kill_ns = now_ns;
 }
 
-static void begin_reload(struct supervisor *supervisor)
+static void begin_reload(struct supervisor *supervisor, uint64_t now_ns)
 {
     supervisor->must_reload = false;
     log_event(LOG_INFO, "reloading", LOG_INT("pid", supervisor->pid));
-    if (!generation_begin(supervisor->start, &supervisor->shared, &supervisor->next))
+    if (!generation_begin(supervisor->start, &supervisor->shared, &supervisor->next)) {
         log_event(LOG_ERROR, "reload_failed", LOG_STR("error", strerrordesc_np(errno)));
+        if (is_unserved(supervisor))
+            serve_again(supervisor, now_ns);
+        return;
+    }
     struct epoll_event event = { .events = EPOLLIN, .data.fd = supervisor->next.ready_fd };
+    epoll_ctl(supervisor->epoll_fd, EPOLL_CTL_ADD, supervisor->next.ready_fd, &event);
+}
+
+static void ask_to_reload(struct supervisor *supervisor)
+{
     if (supervisor->next.pid > 0)
-        epoll_ctl(supervisor->epoll_fd, EPOLL_CTL_ADD, supervisor->next.ready_fd, &event);
+        log_event(LOG_INFO, "reload_waits", LOG_INT("pid", supervisor->pid), LOG_INT("for", supervisor->next.pid));
+    supervisor->must_reload = true;
+    supervisor->reload_ns = 0;
 }
 
 /* The next generation has said something: that it serves, or nothing at all. */
@@ -177,6 +212,7 @@ static void read_next(struct supervisor *supervisor, uint64_t now_ns)
         kill(supervisor->current.pid, SIGUSR1);
     else if (!supervisor->is_retired)
         hand_over(supervisor, now_ns);
+    supervisor->served_ns = now_ns;
     supervisor->current = supervisor->next;
     supervisor->next = (struct generation){ .ready_fd = -1 };
 }
@@ -219,7 +255,7 @@ static void read_signals(struct supervisor *supervisor, uint64_t now_ns)
         else if (info.ssi_signo == SIGUSR1)
             hand_over(supervisor, now_ns);
         else if (info.ssi_signo == SIGHUP)
-            supervisor->must_reload = true;
+            ask_to_reload(supervisor);
         else
             ask_to_stop(supervisor, (int)info.ssi_signo, now_ns);
     }
@@ -268,11 +304,11 @@ static uint64_t await_workers(struct supervisor *supervisor, uint64_t now_ns)
 {
     if (supervisor->start->ready_fd < 0 || supervisor->was_serving)
         return 0;
-    bool is_any;
-    const struct task *task = worker_seats_find_starting(supervisor, &is_any);
-    if (!is_any)
+    const struct task *task;
+    const struct child *starting = worker_seats_find_starting(supervisor, &task);
+    if (starting == NULL)
         return 0;
-    if (now_ns >= supervisor->give_up_ns) {
+    if (now_ns >= supervisor->give_up_ns || starting->state == CHILD_DEAD) {
         log_event(LOG_ERROR, "reload_failed", LOG_STR("error", "a worker does not come up"),
                   LOG_STR("task", task ? task->name : "built-in"));
         supervisor->exit_status = 1;
@@ -281,21 +317,30 @@ static uint64_t await_workers(struct supervisor *supervisor, uint64_t now_ns)
     return now_ns + READY_LOOK_MS * NS_PER_MS;
 }
 
+/* Who should have stopped by now. */
+static void kill_late(struct supervisor *supervisor)
+{
+    if (supervisor->frontend.state == CHILD_STARTED) {
+        log_event(LOG_ERROR, "front_end_killed", LOG_STR("reason", "it did not stop in time"));
+        kill(supervisor->frontend.pid, SIGKILL);
+    }
+    if (supervisor->stop_signals > 0 && supervisor->next.pid > 0)
+        kill(supervisor->next.pid, SIGKILL);
+    supervisor->kill_ns = CLOCK_NEVER;
+}
+
 /* Starts and tells what is due; returns when something will be. */
 static uint64_t advance(struct supervisor *supervisor, uint64_t now_ns)
 {
-    uint64_t next_ns = supervisor->kill_ns;
     bool is_stopping = supervisor->stop_signals > 0; /* then nothing begins any more */
-    if (supervisor->must_reload && !is_stopping && supervisor->next.pid == 0)
-        begin_reload(supervisor);
-    if (now_ns >= supervisor->kill_ns) {
-        if (supervisor->frontend.state == CHILD_STARTED) {
-            log_event(LOG_ERROR, "front_end_killed", LOG_STR("reason", "it did not stop in time"));
-            kill(supervisor->frontend.pid, SIGKILL);
-        }
-        if (is_stopping && supervisor->next.pid > 0)
-            kill(supervisor->next.pid, SIGKILL);
-        next_ns = supervisor->kill_ns = CLOCK_NEVER;
+    if (now_ns >= supervisor->kill_ns)
+        kill_late(supervisor);
+    uint64_t next_ns = supervisor->kill_ns;
+    if (supervisor->must_reload && !is_stopping && supervisor->next.pid == 0) {
+        if (now_ns >= supervisor->reload_ns)
+            begin_reload(supervisor, now_ns);
+        if (supervisor->must_reload && supervisor->reload_ns < next_ns)
+            next_ns = supervisor->reload_ns;
     }
     if (supervisor->is_retired)
         return next_ns;

@@ -25,8 +25,11 @@ struct supervisor {
     uint64_t give_up_ns;       /* of a new generation: when its workers must have come up */
     bool is_handing_over;      /* to the next generation */
     bool is_retired;           /* it has: no front end, no workers */
-    bool must_reload;          /* SIGHUP came */
+    bool must_reload;          /* SIGHUP came, or nobody serves */
+    uint64_t reload_ns;        /* not before */
+    unsigned reload_failures;  /* in a row, while nobody served */
     struct generation current; /* that serves in place of this one; none: this one does */
+    uint64_t served_ns;        /* since when it does */
     struct generation next;    /* that is to */
     bool is_over;
     int exit_status;
@@ -53,8 +56,10 @@ void worker_seats_kill(struct supervisor *supervisor, const struct control_messa
 /* The seat of a living worker, -1: it is none. */
 int worker_seats_find(const struct supervisor *supervisor, pid_t pid) NONNULL MUST_CHECK;
 void worker_seats_note_death(struct supervisor *supervisor, unsigned seat, int wait_status, uint64_t now_ns) NONNULL;
-/* The task of a worker that has not come up yet; *ret_is_any false: all have. NULL: the built-in ones. */
-const struct task *worker_seats_find_starting(const struct supervisor *supervisor, bool *ret_is_any) NONNULL;
+/* A worker that has not come up yet, one that has died if there is one; and its task, NULL for the built-in ones. NULL:
+ * all are there. */
+const struct child *worker_seats_find_starting(const struct supervisor *supervisor, const struct task **ret_task)
+    NONNULL MUST_CHECK;
 /* Starts and tells what is due; returns when something will be, CLOCK_NEVER: not by time. */
 uint64_t worker_seats_advance(struct supervisor *supervisor, uint64_t now_ns) NONNULL;
 

@@ -65,7 +65,7 @@ static void start_worker(struct supervisor *supervisor, unsigned seat, uint64_t 
         be_worker(supervisor, seat);
     if (pid < 0) {
         worker->generation--;
-        worker->start_ns = now_ns + child_back_off_ns(worker);
+        worker->start_ns = now_ns + child_back_off_ns(&worker->failures);
         log_event(LOG_ERROR, "fork_failed", LOG_INT("worker", seat), LOG_STR("error", strerrordesc_np(errno)));
         return;
     }
@@ -191,7 +191,7 @@ static void announce(struct supervisor *supervisor, unsigned seat, uint64_t now_
         unsigned group = supervisor->shared.groups[seat];
         if (!worker->has_failed)
             worker->failures = 0;
-        worker->start_ns = worker->has_failed ? now_ns + child_back_off_ns(worker) : now_ns;
+        worker->start_ns = worker->has_failed ? now_ns + child_back_off_ns(&worker->failures) : now_ns;
         worker->state = count_taken(supervisor, group) > supervisor->wanted[group] ? CHILD_EMPTY : CHILD_WAITING;
     }
 }
@@ -234,15 +234,19 @@ void worker_seats_kill(struct supervisor *supervisor, const struct control_messa
     kill_worker(worker, message->reason, message->is_idle);
 }
 
-const struct task *worker_seats_find_starting(const struct supervisor *supervisor, bool *ret_is_any)
+const struct child *worker_seats_find_starting(const struct supervisor *supervisor, const struct task **ret_task)
 {
+    const struct child *found = NULL;
+    *ret_task = NULL;
     for (unsigned i = 0; i < supervisor->shared.workers; i++) {
         const struct child *worker = &supervisor->workers[i];
-        *ret_is_any = worker->state != CHILD_EMPTY && !(child_is_alive(worker) && was_ready(supervisor, i));
-        if (*ret_is_any)
-            return task_of_group(supervisor->shared.groups[i]);
+        bool is_starting = worker->state != CHILD_EMPTY && !(child_is_alive(worker) && was_ready(supervisor, i));
+        if (!is_starting || (found != NULL && worker->state != CHILD_DEAD))
+            continue;
+        found = worker;
+        *ret_task = task_of_group(supervisor->shared.groups[i]);
     }
-    return NULL;
+    return found;
 }
 
 /* One that does not come up (stopped, hung in its first steps) is replaced. A program's own limit comes before this.

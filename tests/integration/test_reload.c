@@ -143,7 +143,7 @@ static void mistakes__in_the_file__change_nothing(void **state)
     static const char *const cases[][2] = {
         { "wrokers = 3\n", "unknown option wrokers; did you mean workers?" },
         { "[task.x]\nplugin = /no/such.so\n", "there is no such file" },
-        { "[task.x]\ncommand = false\nstart-timeout-ms = 100\n", "a worker does not come up\" task=\"x\"" },
+        { "[task.x]\ncommand = false\n", "a worker does not come up\" task=\"x\"" }, /* long before its time is up */
     };
     static const struct step still[] = {
         { "POST", "/compute/count", "Content-Type: application/octet-stream\r\n", "abc", 200, NULL,
@@ -175,6 +175,26 @@ static void generation__killed__another_takes_its_place(void **state)
     assert_true(server_wait_settled(&server, scaled_ms(5000)));
 }
 
+/* And the file is bad by then: it is tried until it is good, but not all the time. */
+static void generation__killed_and_the_file_is_bad__serves_once_it_is_good(void **state)
+{
+    pid_t children[CHILDREN_MAX];
+    static const struct step step[] = { { "GET", "/compute/sum_squares?n=3", NULL, NULL, 200, NULL, "\"result\":5" } };
+    (void)state;
+    assert_int_equal(procs_children(server.pid, children, CHILDREN_MAX), 1);
+    size_t before = server_log_count(&server, " reloaded "), tries = server_log_count(&server, " reload_ended ");
+    assert_true(files_write(file, "wrokers = 3\n"));
+    kill(children[0], SIGKILL);
+    for (unsigned i = 0; i < 3; i++)
+        assert_true(server_wait_log(&server, " reload_ended ", tries + i, scaled_ms(15000)));
+    assert_true(server_log_contains(&server, "nobody serves: the configuration is tried again"));
+    assert_in_range(server_log_count(&server, " reload_ended ") - tries, 3, 6); /* it backs off */
+    assert_true(files_write(file, usual));
+    assert_true(server_wait_log(&server, " reloaded ", before, scaled_ms(15000)));
+    steps_run(&server, step, ARRAY_LEN(step));
+    assert_true(server_wait_settled(&server, scaled_ms(5000)));
+}
+
 static void reloads__many__nothing_left(void **state)
 {
     (void)state;
@@ -201,6 +221,7 @@ int main(void)
         cmocka_unit_test(options_and_tasks__changed__in_force),
         cmocka_unit_test(mistakes__in_the_file__change_nothing),
         cmocka_unit_test(generation__killed__another_takes_its_place),
+        cmocka_unit_test(generation__killed_and_the_file_is_bad__serves_once_it_is_good),
         cmocka_unit_test(reloads__many__nothing_left),
     };
     return cmocka_run_group_tests(tests, start, stop);
