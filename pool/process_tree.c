@@ -1,25 +1,34 @@
 #include "pool/process_tree.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <unistd.h>
 
 #include "pool/proc_stat.h"
 
-enum { LIST_BYTES = 4096, PIDS_MAX = 512 /* of one process: beyond it the next look sees more */ };
+enum { READ_BYTES = 4096, PIDS_MAX = 4096 /* of a tree: of those beyond nothing is known */ };
 
+/* Each number is followed by a blank: what is cut off at the end of a read() goes on in the next one. */
 static size_t read_children(pid_t pid, const char *thread, pid_t *ret_pids, size_t capacity)
 {
-    char name[64], text[LIST_BYTES], *at = text;
+    char path[64], text[READ_BYTES];
     size_t count = 0;
-    snprintf(name, sizeof name, "task/%.20s/children", thread);
-    proc_read(pid, name, text, sizeof text);
-    for (char *end; count < capacity; at = end) {
-        long child = strtol(at, &end, 10);
-        if (end == at)
-            break;
-        ret_pids[count++] = (pid_t)child;
-    }
+    snprintf(path, sizeof path, "/proc/%d/task/%.20s/children", (int)pid, thread);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    pid_t child = 0;
+    ssize_t got;
+    while (fd >= 0 && (got = read(fd, text, sizeof text)) > 0)
+        for (ssize_t i = 0; i < got; i++) {
+            if (text[i] >= '0' && text[i] <= '9') {
+                child = child * 10 + (text[i] - '0');
+            } else if (child > 0 && count < capacity) {
+                ret_pids[count++] = child;
+                child = 0;
+            }
+        }
+    if (fd >= 0)
+        close(fd);
     return count;
 }
 

@@ -26,7 +26,7 @@ enum {
     SHOWN_BYTES = 60,     /* of what a program should not have said */
     READY_MAX_BYTES = 4096,
     RESIDENT_GOOD_MS = 10,
-    ENDING_MS = 100 /* between the end of a program's output and its own */
+    ENDING_MS = 1000 /* between the end of a program's output and its own */
 };
 
 static const char ready_line[] = "{\"ready\":true}";
@@ -67,7 +67,8 @@ void program_take_usage(const struct task *task, uint64_t *ret_cpu_ns, uint64_t 
 
 /* ---- the end of a persistent program is its worker's */
 
-NORETURN static void end_likewise(const struct task *task)
+/* `is_idle`: it had begun no job. Then it does not matter how, but that it was not its worker that was killed. */
+NORETURN static void end_likewise(const struct task *task, bool is_idle)
 {
     char how[64];
     program_child_describe(&child, how, sizeof how);
@@ -79,6 +80,8 @@ NORETURN static void end_likewise(const struct task *task)
     running_job_explain_end(words);
     int wait_status = child.wait_status;
     program_child_end(&child);
+    if (WIFSIGNALED(wait_status) && is_idle)
+        _exit(128 + WTERMSIG(wait_status)); /* as a shell says it */
     if (WIFSIGNALED(wait_status)) {
         setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
         signal(WTERMSIG(wait_status), SIG_DFL);
@@ -193,7 +196,7 @@ bool program_is_sound(const struct task *task)
     buf_done(&received);
     if (child.has_ended) {
         running_job_take_back();
-        end_likewise(task);
+        end_likewise(task, true);
     }
     must_end = !is_sound;
     return is_sound;
@@ -281,10 +284,8 @@ static void look_whose_fault(const struct task *task, bool is_dead, bool is_unre
 {
     if (is_unread)
         running_job_take_back();
-    if (is_dead) {
-        program_child_await_end(&child);
-        end_likewise(task);
-    }
+    if (is_dead)
+        end_likewise(task, is_unread);
     if (is_unread)
         give_up(task, detail);
 }
@@ -311,6 +312,8 @@ static enum status run_persistent(const struct task_input *input, struct task_ou
             status = program_child_wait(&child, task, &exchange, 0);
         end = received.len > 0 ? memchr(received.data, '\n', received.len) : NULL;
     }
+    if (status == ST_OK && !end && !received.failed && !child.has_ended)
+        status = await_last_words(task, &exchange); /* its output has ended */
     if (status != ST_OK) {
         (void)stop_at_limit(task, status, output);
     } else if (end && (size_t)(end - received.data) + 1 < received.len) {
@@ -320,8 +323,11 @@ static enum status run_persistent(const struct task_input *input, struct task_ou
     } else if (received.failed) {
         must_end = true;
         status = task_fail(output, ST_RESULT_TOO_LARGE, "the program's answer is too long");
+    } else if (!child.has_ended) {
+        must_end = true;
+        status = task_fail(output, ST_WORKER_PROTOCOL, "the program closed its standard output");
     }
-    bool is_dead = status == ST_OK && !end; /* it has ended, or its output has: then it is as good as dead */
+    bool is_dead = status == ST_OK && !end;
     if (must_end || is_dead) {
         /* CPU time counts from when it was sent */
         bool is_unread = status != ST_CPU_LIMIT && program_child_unread(&child) >= request.len - exchange.to_send_len;
@@ -441,10 +447,9 @@ static enum status run_child(const struct task_input *input, char **argv, const 
             status = program_child_wait(&child, input->task, &exchange, -1);
         }
         program_child_kill(&child);
-        for (size_t before = SIZE_MAX; status == ST_OK && !received.failed && before != received.len;) {
-            before = received.len; /* what is left in the pipe, to which nobody writes any more */
+        exchange.is_idle = false;
+        while (status == ST_OK && !received.failed && !exchange.is_idle) /* what is left in the pipes */
             status = program_child_wait(&child, input->task, &exchange, 0);
-        }
         program_child_end(&child);
         status = status == ST_OK ? judge(input->task, output, &received) : stop_at_limit(input->task, status, output);
     }

@@ -24,7 +24,14 @@
 #include "pool/proc_stat.h"
 #include "pool/process_tree.h"
 
-enum { MESSAGE_MAX = 512, MESSAGES_PER_S = 100, LIMITS_CHECK_MS = 10, READ_BYTES = 64 * 1024, PIPE_BYTES = 64 * 1024 };
+enum {
+    MESSAGE_MAX = 512,
+    MESSAGES_PER_S = 100,
+    LIMITS_CHECK_MS = 10,
+    DIPS_MAX = 3,
+    READ_BYTES = 64 * 1024,
+    PIPE_BYTES = 64 * 1024
+};
 
 /* A line of standard error in the making; and the last whole one. */
 static char message[MESSAGE_MAX], last_message[MESSAGE_MAX];
@@ -201,10 +208,10 @@ bool program_child_has_ended(struct program_child *child)
     return child->has_ended;
 }
 
-void program_child_await_end(struct program_child *child)
+static void await_end(struct program_child *child)
 {
-    while (!child->has_ended && (waitpid(child->pid, &child->wait_status, 0) == child->pid || errno != EINTR))
-        child->has_ended = true;
+    while (!child->has_ended)
+        child->has_ended = waitpid(child->pid, &child->wait_status, 0) == child->pid || errno != EINTR;
 }
 
 /* Those that it has left to us and that have ended. Itself is waited for elsewhere. */
@@ -241,7 +248,7 @@ void program_child_kill(struct program_child *child)
         return;
     if (!child->has_ended)
         kill(child->pid, SIGKILL);
-    program_child_await_end(child);
+    await_end(child);
     while (kill_children()) { /* each that dies leaves its own to us, not killed yet: wait for one, not for all */
         (void)waitpid(-1, NULL, 0);
         while (waitpid(-1, NULL, WNOHANG) > 0) {
@@ -312,6 +319,24 @@ void program_child_begin_job(struct program_child *child, const struct program *
     child->cpu_before_ns = program_child_cpu_ns(child);
     child->reaped_before_ns = program_child_reaped_cpu_ns(NULL);
     child->tree_before_ns = UINT64_MAX;
+    child->cpu_peak_ns = child->cpu_lost_ns = 0;
+    child->dips = 0;
+}
+
+/* CPU time of a process whose parent ignores its end is nobody's afterwards: the sum falls, and has to stay so, for one
+ * that is reaped between two looks at its parent and itself is missing once. */
+static uint64_t add_lost_ns(struct program_child *child, uint64_t cpu_ns)
+{
+    bool is_less = cpu_ns < child->cpu_peak_ns;
+    child->dips = is_less ? child->dips + 1 : 0;
+    if (child->dips >= DIPS_MAX) {
+        child->cpu_lost_ns += child->cpu_peak_ns - cpu_ns;
+        child->dips = 0;
+    } else if (is_less) {
+        cpu_ns = child->cpu_peak_ns;
+    }
+    child->cpu_peak_ns = cpu_ns;
+    return cpu_ns + child->cpu_lost_ns;
 }
 
 /* The limits of all that it has started, which it takes as long as a small job to look at: so not each time. */
@@ -325,13 +350,14 @@ static enum status check_tree(struct program_child *child, const struct program 
     struct process_tree_sum sum = process_tree_measure(getpid(), limit);
     if (child->tree_before_ns == UINT64_MAX)
         child->tree_before_ns = sum.cpu_ns;
-    uint64_t cpu_ns = sum.cpu_ns + program_child_reaped_cpu_ns(NULL),
-             before_ns = child->tree_before_ns + child->reaped_before_ns;
+    uint64_t all_ns = sum.cpu_ns + program_child_reaped_cpu_ns(NULL),
+             before_ns = child->tree_before_ns + child->reaped_before_ns,
+             cpu_ns = add_lost_ns(child, all_ns > before_ns ? all_ns - before_ns : 0);
     if (program->processes_max > 0 && sum.processes > program->processes_max)
         return ST_PROCESS_LIMIT;
     if (program->memory_max > 0 && sum.resident_bytes > program->memory_max)
         return ST_MEMORY_LIMIT;
-    if (program->cpu_max_ms > 0 && cpu_ns > before_ns && cpu_ns - before_ns > program->cpu_max_ms * NS_PER_MS)
+    if (program->cpu_max_ms > 0 && cpu_ns > program->cpu_max_ms * NS_PER_MS)
         return ST_CPU_LIMIT;
     return ST_OK;
 }
@@ -420,6 +446,7 @@ enum status program_child_wait(struct program_child *child, const struct task *t
                               .events = POLLOUT },
                             { .fd = child->has_ended ? -1 : child->pidfd, .events = POLLIN } };
     int ready = poll(fds, ARRAY_LEN(fds), is_bounded ? LIMITS_CHECK_MS : timeout_ms);
+    exchange->is_idle = ready == 0;
     if (ready > 0) {
         if (fds[0].revents && !read_output(child, exchange->received))
             exchange->has_output_ended = true;

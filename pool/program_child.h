@@ -23,6 +23,9 @@ struct program_child {
      * and of all that live (UINT64_MAX: to be measured) */
     uint64_t cpu_before_ns, reaped_before_ns, tree_before_ns;
     uint64_t measured_ns; /* when all of them were looked at last */
+    /* of a job: the most CPU time that all of them had; and what went with some whom nobody waited for */
+    uint64_t cpu_peak_ns, cpu_lost_ns;
+    unsigned dips; /* looks in a row that saw less than the most */
     bool has_ended;
     int wait_status; /* then */
 };
@@ -37,8 +40,6 @@ bool program_child_start(struct program_child *child, const struct program *prog
 void program_child_kill(struct program_child *child) NONNULL;
 /* The same, and closes the pipes. */
 void program_child_end(struct program_child *child) NONNULL;
-/* Waits for its end, however long. */
-void program_child_await_end(struct program_child *child) NONNULL;
 /* Has it ended? Reaps it. */
 bool program_child_has_ended(struct program_child *child) NONNULL;
 
@@ -51,6 +52,7 @@ struct program_exchange {
     size_t to_send_len;
     struct buf *received;
     bool has_output_ended;
+    bool is_idle;    /* the last wait saw nothing */
     bool is_refused; /* it reads no more: what is left is not sent */
 };
 /* Its CPU time counts from now, and what it says is about this job. */

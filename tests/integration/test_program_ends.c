@@ -171,16 +171,30 @@ static void persistent__orphans_end__are_reaped(void **state)
 
 /* ---- programs that come up and are of no use */
 
-static void program__ready_and_gone__backs_off(void **state)
+static void expect_back_off(const char *way)
 {
-    (void)state;
-    assert_true(files_write(config_file, "[task.quits]\ncommand = python3 tests/support/odd_program.py quits\n"));
+    char text[120];
+    snprintf(text, sizeof text, "[task.x]\ncommand = python3 tests/support/odd_program.py %s\n", way);
+    assert_true(files_write(config_file, text));
     const char *const flags[] = { "--workers", "1", "--config", config_file, NULL };
     assert_true(server_start(&server, flags, NULL));
     usleep(2000000);
     size_t ends = server_log_count(&server, " program_ended ");
     print_message("    %zu starts in 2 s\n", ends);
     assert_true(ends >= 2 && ends < 12); /* 10, 20, 40, ... ms apart */
+}
+
+static void program__ready_and_gone__backs_off(void **state)
+{
+    (void)state;
+    expect_back_off("quits");
+}
+
+/* As if somebody killed it; but again and again. */
+static void program__ready_and_killed__backs_off(void **state)
+{
+    (void)state;
+    expect_back_off("killed");
 }
 
 /* ---- the service ends */
@@ -269,6 +283,7 @@ int main(void)
         TEST(oneshot__leaves_one_that_prints_on__answered_at_once),
         TEST(persistent__orphans_end__are_reaped),
         cmocka_unit_test_teardown(program__ready_and_gone__backs_off, stop_server),
+        cmocka_unit_test_teardown(program__ready_and_killed__backs_off, stop_server),
         ENDING(supervisor__killed__programs_and_their_children_end),
         ENDING(supervisor__killed_with_a_stopped_worker__programs_and_their_children_end),
         ENDING(reload__stopped_on_its_way__leaves_nothing),

@@ -257,6 +257,8 @@ static void death__in_a_job__told_as_it_was(void **state)
     expect_odd("exit", 0, 500, "worker_crashed", "the program ended with exit status 0");
     expect_odd("raise", 0, 500, "worker_crashed", "the program ended with exit status 1: ValueError: as it was told");
     expect_odd("cut", 0, 500, "worker_crashed", NULL);
+    expect_odd("close_exit", 7, 500, "worker_crashed", "the program ended with exit status 7");
+    expect_odd("close", 0, 500, "worker_protocol", "the program closed its standard output");
     expect_odd("orphan", 7, 500, "worker_crashed", "ended with exit status 7");
     json = odd("odd", "kill", SIGSEGV, 500);
     assert_int_equal(json_number(json, "signal"), SIGSEGV);
@@ -340,9 +342,12 @@ static void deadline__whatever_it_does__nothing_is_left(void **state)
 static void limits__memory_cpu_processes__typed(void **state)
 {
     (void)state;
-    if (scaled_ms(1) == 1) /* a sanitizer's processes are slow to take so much */
-        expect_odd("eat", 150 << 20, 422, "memory_limit",
-                   "more than 104857600 bytes resident (memory-bytes of [task.odd])");
+    static const char eaten[] = "more than 104857600 bytes resident (memory-bytes of [task.odd])";
+    if (scaled_ms(1) == 1) { /* a sanitizer's processes are slow to take so much */
+        expect_odd("eat", 150 << 20, 422, "memory_limit", eaten);
+        expect_odd("close_eat", 150 << 20, 422, "memory_limit", eaten);
+    }
+    expect_odd("spin_lost", 20, 422, "cpu_limit", NULL);
     expect_odd("spin", 0, 422, "cpu_limit", "more than 1500 ms of CPU time (cpu-ms of [task.odd])");
     expect_odd("swarm", 7, 422, "process_limit", "more than 6 processes (processes of [task.odd])");
     expect_sound();
@@ -414,6 +419,8 @@ static void oneshot__failures__exit_status_and_last_words(void **state)
     static const struct step steps[] = {
         { "POST", "/compute/fails", HTTP_JSON, "{\"script\":\"echo out; echo first >&2; echo why >&2; exit 3\"}", 500,
           "task_failed", "exit status 3: why" },
+        { "POST", "/compute/fails", HTTP_JSON, "{\"script\":\"seq 1 20000 >&2; echo last >&2; exit 1\"}", 500,
+          "task_failed", "exit status 1: last" },
         { "POST", "/compute/fails", HTTP_JSON, "{\"script\":\"kill -9 $$\"}", 500, "task_failed", "signal 9 (Killed)" },
         { "POST", "/compute/fails", HTTP_JSON, "{\"script\":\"yes | head -c 200000\"}", 422, "result_too_large", NULL },
         { "POST", "/compute/fails", HTTP_JSON, "{\"script\":\"exec 1>&-; exec 0<&-\"}", 200, NULL, "\"result\":\"\"" },

@@ -13,6 +13,9 @@ if start.startswith("needs:") and not os.path.exists(start[6:]):
 if start == "quits":
     print('{"ready":true}', flush=True)
     sys.exit(0)
+if start == "killed":
+    print('{"ready":true}', flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
 if start == "late":
     time.sleep(60)
 if start == "wrong":
@@ -87,6 +90,27 @@ def act(job, do, n):
     elif do == "close":
         os.close(1)
         time.sleep(60)
+    elif do == "close_exit":
+        os.close(1)
+        time.sleep(0.05)
+        os._exit(n)
+    elif do == "close_eat":
+        os.close(1)
+        print("x" * 200000, file=sys.stderr, flush=True)
+        act(job, "eat", n)
+    elif do == "spin_lost":  # no child works for long, and none is waited for
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        for i in range(n):
+            if os.fork() == 0:
+                until = time.process_time() + 0.3
+                while time.process_time() < until:
+                    pass
+                os._exit(0)
+            try:
+                os.wait()
+            except ChildProcessError:
+                pass
+        say(result(job, n))
     elif do == "spin":
         while True:
             pass
