@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/fs.h>
 #include <linux/ioprio.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -190,6 +191,16 @@ static bool may_write(const struct sandbox_rules *rules)
     return may;
 }
 
+/* Calls that set a file's mode, and where it and the flags stand that say whether the mode means anything. */
+static const struct mode_call {
+    const char *name;
+    unsigned mode, flags;
+    uint64_t flag; /* 0: always */
+} mode_calls[] = { { "chmod", 1, 0, 0 },        { "fchmod", 1, 0, 0 },        { "fchmodat", 2, 0, 0 },
+                   { "fchmodat2", 2, 0, 0 },    { "creat", 1, 0, 0 },         { "mknod", 1, 0, 0 },
+                   { "mknodat", 2, 0, 0 },      { "open", 2, 1, O_CREAT },    { "open", 2, 1, O_TMPFILE },
+                   { "openat", 3, 2, O_CREAT }, { "openat", 3, 2, O_TMPFILE } };
+
 /* With a place to write to, a program may set the modes and times of its files, and so those of others that its user
  * owns: the filter sees no path. None becomes set-user-id: it would be run outside. */
 static void refuse_attributes(struct making *making, uint32_t refuse, const struct sandbox_rules *rules)
@@ -199,12 +210,27 @@ static void refuse_attributes(struct making *making, uint32_t refuse, const stru
         return;
     }
     static const mode_t bits[] = { S_ISUID, S_ISGID };
-    for (size_t i = 0; i < ARRAY_LEN(bits); i++) {
-        add_if(making, refuse, "chmod", SCMP_A1(SCMP_CMP_MASKED_EQ, bits[i], bits[i]));
-        add_if(making, refuse, "fchmod", SCMP_A1(SCMP_CMP_MASKED_EQ, bits[i], bits[i]));
-        add_if(making, refuse, "fchmodat", SCMP_A2(SCMP_CMP_MASKED_EQ, bits[i], bits[i]));
-        add_if(making, refuse, "fchmodat2", SCMP_A2(SCMP_CMP_MASKED_EQ, bits[i], bits[i]));
+    for (size_t i = 0; i < 2 * ARRAY_LEN(mode_calls); i++) {
+        const struct mode_call *call = &mode_calls[i / 2];
+        const mode_t bit = bits[i % 2];
+        const struct scmp_arg_cmp comparisons[] = { SCMP_CMP64(call->mode, SCMP_CMP_MASKED_EQ, bit, bit),
+                                                    SCMP_CMP64(call->flags, SCMP_CMP_MASKED_EQ, call->flag,
+                                                               call->flag) };
+        add(making, refuse, call->name, call->flag != 0 ? 2 : 1, comparisons);
     }
+    add(making, SCMP_ACT_ERRNO(ENOSYS), "openat2", 0, NULL); /* its mode is in memory; programs fall back to openat */
+}
+
+/* What a descriptor that was opened to read lets its file's owner do: marks that outlive it, and leases, which make
+ * others wait who open the file. */
+static void refuse_marks(struct making *making, uint32_t refuse)
+{
+    static const unsigned requests[] = { FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS, FS_IOC_SETVERSION, FS_IOC32_SETVERSION,
+                                         FS_IOC_FSSETXATTR };
+    for (size_t i = 0; i < ARRAY_LEN(requests); i++)
+        add_if(making, refuse, "ioctl", SCMP_A1(SCMP_CMP_MASKED_EQ, LOW_HALF, requests[i]));
+    add_if(making, refuse, "fcntl", SCMP_A1(SCMP_CMP_MASKED_EQ, LOW_HALF, F_SETLEASE));
+    add_if(making, refuse, "fcntl64", SCMP_A1(SCMP_CMP_MASKED_EQ, LOW_HALF, F_SETLEASE));
 }
 
 /* Its user's other processes, the service among them, would do as they are told. */
@@ -235,6 +261,7 @@ static void refuse_some(struct making *making, const struct sandbox_rules *rules
     else
         add_all(making, refuse, network, ARRAY_LEN(network));
     refuse_attributes(making, refuse, rules);
+    refuse_marks(making, refuse);
     refuse_rule_over_others(making, refuse);
     if (!rules->may_exec)
         add_all(making, refuse, starting, ARRAY_LEN(starting));

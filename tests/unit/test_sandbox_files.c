@@ -7,7 +7,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 
 #include "tests/unit/sandbox_program_case.h"
@@ -104,6 +107,40 @@ static int take_identity(void)
     return error == error_of(chmod(at(private_dir, "program"), S_ISGID | 0755)) ? error : EDOM;
 }
 
+static int be_created_with_identity(void)
+{
+    const char *path = at(private_dir, "made");
+    const int results[] = { error_of(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, S_ISUID | 0755)),
+                            error_of(openat(AT_FDCWD, path, O_CREAT | O_WRONLY | O_CLOEXEC, S_ISGID | 0755)),
+                            error_of(open(private_dir, O_TMPFILE | O_WRONLY | O_CLOEXEC, S_ISUID | 0755)),
+                            error_of(creat(path, S_ISUID | 0755)), error_of(mknod(path, S_IFREG | S_ISUID | 0755, 0)) };
+    for (size_t i = 1; i < ARRAY_LEN(results); i++)
+        if (results[i] != results[0])
+            return EDOM;
+    return results[0];
+}
+
+/* A register that no mode is in may hold anything. */
+static int open_with_a_mode_of_no_meaning(void)
+{
+    return error_of((int)syscall(SYS_openat, AT_FDCWD, at(private_dir, "program"), O_RDONLY | O_CLOEXEC, 07777));
+}
+
+/* By a descriptor to read that was open before. */
+static int set_marks(void)
+{
+    int value = 0;
+    struct fsxattr more = { 0 };
+    const int results[] = { error_of(ioctl(STDIN_FILENO, FS_IOC_SETFLAGS, &value)),
+                            error_of(ioctl(STDIN_FILENO, FS_IOC_SETVERSION, &value)),
+                            error_of(ioctl(STDIN_FILENO, FS_IOC_FSSETXATTR, &more)),
+                            error_of(fcntl(STDIN_FILENO, F_SETLEASE, F_RDLCK)) };
+    for (size_t i = 1; i < ARRAY_LEN(results); i++)
+        if (results[i] != results[0])
+            return EDOM;
+    return results[0];
+}
+
 static int run_private(void) { return error_of(execl(at(private_dir, "program"), "program", NULL)); }
 
 static int rename_and_remove(void)
@@ -140,7 +177,7 @@ static void files__nothing_granted__the_system_is_readable(void **state UNUSED)
         { "write others'", write_outside, EACCES },     { "cut others'", cut_outside, EACCES },
         { "list others'", list_outside, EACCES },       { "read private", read_private, EACCES },
         { "write private", write_private, EACCES },     { "mark others'", mark_outside, EPERM },
-        { "mark by descriptor", mark_null, EPERM },
+        { "mark by descriptor", mark_null, EPERM },     { "set marks", set_marks, EPERM },
     };
     try_files(attempts, ARRAY_LEN(attempts));
 }
@@ -169,6 +206,9 @@ static void files__writable__can_be_changed_but_not_run(void **state UNUSED)
         { "make a device", make_device, EACCES },
         { "mark private", mark_private, 0 },
         { "lend its identity", take_identity, EPERM },
+        { "lend it to a new file", be_created_with_identity, EPERM },
+        { "open with a mode of no meaning", open_with_a_mode_of_no_meaning, 0 },
+        { "set marks", set_marks, EPERM },
         { "run private", run_private, EACCES },
         { "write others'", write_outside, EACCES },
     };
