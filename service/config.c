@@ -11,6 +11,7 @@
 
 #include "base/nearest_name.h"
 #include "service/config_file.h"
+#include "service/config_tasks.h"
 #include "service/config_table.h"
 #include "service/config_value.h"
 
@@ -239,7 +240,7 @@ static bool check_bounds(struct config *config, const bool *given, FILE *errors)
         if (!config_value_set(part, text, config, message))
             return fail(errors, "--%s %s leaves no value for --%s: %s", bounds[i].whole, text, bounds[i].part, message);
     }
-    return true;
+    return config_tasks_check_bounds(config, message) || fail(errors, "%s", message);
 }
 
 bool config_load(int argc, char *const *argv, char *const *environment, struct config *ret_config,

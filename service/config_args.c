@@ -138,11 +138,14 @@ static bool read_param(char *text, struct param_block *block, struct param *para
                 return config_fail(ret_message, "args: %s: its default goes without quotes, blanks and commas",
                                    param->name);
             if (!is_acceptable_default(param))
-                return config_fail(ret_message, "args: %s: its default is not one of its values", param->name);
+                return config_fail(ret_message, "args: %s: its default is not one of its values%s", param->name,
+                                   param->kind == PARAM_BOOL ? ", true and false" : "");
         } else
             return config_fail(ret_message, "args: %s: \"%s\" is neither required nor default VALUE", param->name,
                                word);
     }
+    if (param->required && param->default_text)
+        return config_fail(ret_message, "args: %s: what is required has no default", param->name);
     return true;
 }
 

@@ -23,8 +23,8 @@ struct reading {
     FILE *errors;
     struct config *config;
     bool *given;
-    unsigned line;
-    int read_errno; /* why the reading ended, unless by the end of the file */
+    unsigned line, section_line; /* that is read, and of the last [section] */
+    int read_errno;              /* why the reading ended, unless by the end of the file */
     bool has_failed;
 };
 
@@ -50,6 +50,8 @@ static char *next_line(char *line, int size, void *context)
         return NULL;
     }
     reading->line++;
+    if (line[strspn(line, " \t")] == '[')
+        reading->section_line = reading->line;
     if (!strchr(line, '\n') && !feof(reading->file)) {
         fail(reading, "the line is longer than %d bytes; a list may go on in indented lines", size - 2);
         return NULL;
@@ -125,7 +127,8 @@ static int take_pair(void *context, const char *section, const char *key, const 
         return 1;
     if (strncmp(section, TASK_PREFIX, strlen(TASK_PREFIX)) == 0) {
         char message[CONFIG_MESSAGE_MAX];
-        if (!config_tasks_set(reading->config, section + strlen(TASK_PREFIX), key, value, reading->line, message))
+        if (!config_tasks_set(reading->config, section + strlen(TASK_PREFIX), key, value, reading->section_line,
+                              message))
             fail(reading, "%s", message);
         return 1;
     }

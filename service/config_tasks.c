@@ -2,7 +2,6 @@
 #include "service/config_tasks.h"
 
 #include <inttypes.h>
-#include <popt.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "pool/program.h"
 #include "service/config.h"
 #include "service/config_args.h"
+#include "service/config_tasks_internal.h"
 #include "tasks/task.h"
 
 #define FIELD(name) \
@@ -20,7 +20,7 @@
 #define NUMBER(of, low, high, text) .kind = (of), .minimum = (low), .maximum = (high), .initial = (text)
 
 /* clang-format off */
-static const struct config_option task_options[] = {
+const struct config_option config_task_options[] = {
     { FIELD(command), .kind = CONFIG_KIND_TEXT, .initial = "",
       .help = "the program and its arguments, in quotes where they have blanks; no shell. oneshot: {name} stands for that arg" },
     { FIELD(plugin), .kind = CONFIG_KIND_TEXT, .initial = "",
@@ -74,7 +74,8 @@ static const struct config_option task_options[] = {
       .help = "processes that it and all it has started may be (process_limit beyond; 1: it cannot start any); 0: any" },
 };
 /* clang-format on */
-_Static_assert(ARRAY_LEN(task_options) <= CONFIG_TASK_OPTIONS_MAX, "raise CONFIG_TASK_OPTIONS_MAX");
+const size_t config_task_option_count = ARRAY_LEN(config_task_options);
+_Static_assert(ARRAY_LEN(config_task_options) <= CONFIG_TASK_OPTIONS_MAX, "raise CONFIG_TASK_OPTIONS_MAX");
 
 /* ---- reading */
 
@@ -97,34 +98,10 @@ static struct config_task *add(struct config *config, const char *name, unsigned
     memset(task, 0, sizeof *task);
     snprintf(task->name, sizeof task->name, "%s", name);
     task->line = line;
-    for (size_t i = 0; i < ARRAY_LEN(task_options); i++)
-        if (!config_value_set(&task_options[i], task_options[i].initial, task, message))
+    for (size_t i = 0; i < config_task_option_count; i++)
+        if (!config_value_set(&config_task_options[i], config_task_options[i].initial, task, message))
             return NULL;
     return task;
-}
-
-static bool is_among(const char *key, const char *const *keys)
-{
-    while (*keys && strcmp(*keys, key) != 0)
-        keys++;
-    return *keys != NULL;
-}
-
-/* What can be said of a task that comes with the program; all else is what it is. */
-static bool is_of_builtins(const char *key)
-{
-    static const char *const keys[] = {
-        "timeout-ms", "priority", "max-concurrency", "max-payload-bytes", "max-result-bytes", "cpu-ms", NULL
-    };
-    return is_among(key, keys);
-}
-
-/* A plug-in says the rest itself. */
-static bool is_of_plugins(const char *key)
-{
-    static const char *const keys[] = { "plugin",   "description", "workers",          "workers-max", "idle-ms",
-                                        "max-jobs", "max-age-ms",  "start-timeout-ms", NULL };
-    return is_among(key, keys) || is_of_builtins(key);
 }
 
 static bool refuse_key(const char *key, char ret_message[CONFIG_MESSAGE_MAX])
@@ -132,8 +109,8 @@ static bool refuse_key(const char *key, char ret_message[CONFIG_MESSAGE_MAX])
     struct nearest_name nearest;
     char candidate[CONFIG_NAME_MAX];
     nearest_name_start(&nearest, key);
-    for (size_t i = 0; i < ARRAY_LEN(task_options); i++) {
-        config_option_key(&task_options[i], candidate);
+    for (size_t i = 0; i < config_task_option_count; i++) {
+        config_option_key(&config_task_options[i], candidate);
         nearest_name_offer(&nearest, candidate);
     }
     return config_fail(ret_message, "a task has no %s%s%s%s", key, nearest.name[0] ? "; did you mean " : "",
@@ -151,19 +128,22 @@ bool config_tasks_set(struct config *config, const char *name, const char *key, 
 {
     if (!is_task_name(name))
         return config_fail(ret_message, "a task's name is 1 to 32 of a-z, 0-9 and _: [task.resize]");
-    if (task_find(name) >= 0 && !is_of_builtins(key))
+    if (task_find(name) >= 0 && !config_task_is_key_of_builtins(key))
         return config_fail(ret_message,
                            "%s is a built-in task: timeout-ms, priority, max-concurrency, max-payload-bytes, "
                            "max-result-bytes and cpu-ms can be set, %s cannot",
                            name, key);
     struct config_task *task = find(config, name);
+    if (task && task->line != line)
+        return config_fail(ret_message, "[task.%s] stands in line %u already: a task has one section", name,
+                           task->line);
     if (!task)
         task = add(config, name, line);
     if (!task)
         return config_fail(ret_message, "no memory");
-    for (size_t i = 0; i < ARRAY_LEN(task_options); i++) {
+    for (size_t i = 0; i < config_task_option_count; i++) {
         char candidate[CONFIG_NAME_MAX], reason[CONFIG_MESSAGE_MAX], joined[CONFIG_TASK_TEXT_MAX];
-        const struct config_option *option = &task_options[i];
+        const struct config_option *option = &config_task_options[i];
         config_option_key(option, candidate);
         if (strcmp(candidate, key) != 0)
             continue;
@@ -176,80 +156,6 @@ bool config_tasks_set(struct config *config, const char *name, const char *key, 
         return config_value_set(option, value, task, reason) || config_fail(ret_message, "%s: %s", key, reason);
     }
     return refuse_key(key, ret_message);
-}
-
-/* popt takes the end of the text for the end of a quoted part, too. */
-static bool has_open_quote(const char *text)
-{
-    char quote = '\0';
-    for (; *text; text++) {
-        if (*text == '\\' && text[1])
-            text++;
-        else if (quote ? *text == quote : *text == '"' || *text == '\'')
-            quote = quote ? '\0' : *text;
-    }
-    return quote != '\0';
-}
-
-/* Words, as a shell would see them; one allocation. False: no words, an open quote. */
-static bool split(const char *text, int *ret_count, const char ***ret_words)
-{
-    return !has_open_quote(text) && poptParseArgvString(text, ret_count, ret_words) == 0;
-}
-
-static bool can_be_split(const char *text)
-{
-    const char **words;
-    int count;
-    if (!text[0])
-        return true;
-    if (!split(text, &count, &words))
-        return false;
-    free(words);
-    return true;
-}
-
-static bool check_plugin(const struct config_task *task, char ret_message[CONFIG_MESSAGE_MAX])
-{
-    char key[CONFIG_NAME_MAX];
-    for (size_t i = 0; i < ARRAY_LEN(task_options); i++) {
-        config_option_key(&task_options[i], key);
-        if (task->given[i] && !is_of_plugins(key))
-            return config_fail(ret_message, "[task.%s] is a plug-in, which goes without %s", task->name, key);
-    }
-    return true;
-}
-
-bool config_tasks_check(const struct config *config, unsigned *ret_line, char ret_message[CONFIG_MESSAGE_MAX])
-{
-    for (size_t i = 0; i < config->task_count; i++) {
-        const struct config_task *task = &config->tasks[i];
-        struct param *params;
-        *ret_line = task->line;
-        if (task_find(task->name) >= 0)
-            continue;
-        if (task->workers_max > 0 && task->workers_max < task->workers)
-            return config_fail(ret_message, "[task.%s] workers-max must be at least workers", task->name);
-        if (task->plugin[0]) {
-            if (!check_plugin(task, ret_message))
-                return false;
-            continue;
-        }
-        if (!task->command[0])
-            return config_fail(ret_message, "[task.%s] needs a command or a plugin", task->name);
-        const char *const texts[][2] = { { "command", task->command },
-                                         { "environment", task->environment },
-                                         { "read", task->read },
-                                         { "write", task->write } };
-        for (size_t n = 0; n < ARRAY_LEN(texts); n++)
-            if (!can_be_split(texts[n][1]))
-                return config_fail(ret_message, "[task.%s] %s: a quote is not closed, or it ends with a backslash",
-                                   task->name, texts[n][0]);
-        if (!config_args_read(task->args, &params, ret_message))
-            return false;
-        free(params);
-    }
-    return true;
 }
 
 /* ---- making tasks of them */
@@ -265,7 +171,7 @@ static char **make_environment(const struct config_task *task)
 {
     const char **given = NULL;
     int count = 0;
-    if (task->environment[0] && !split(task->environment, &count, &given))
+    if (task->environment[0] && !config_words(task->environment, &count, &given))
         return NULL;
     char **list = calloc((size_t)count + 3, sizeof *list);
     if (!list)
@@ -292,8 +198,8 @@ static bool make_paths(const struct config_task *task, struct program *program)
     const char **read = NULL, **write = NULL;
     int reads = 0, writes = 0;
     size_t argc = 0, count = 0;
-    if ((task->read[0] && !split(task->read, &reads, &read)) ||
-        (task->write[0] && !split(task->write, &writes, &write)))
+    if ((task->read[0] && !config_words(task->read, &reads, &read)) ||
+        (task->write[0] && !config_words(task->write, &writes, &write)))
         return false;
     while (program->argv[argc])
         argc++;
@@ -318,7 +224,7 @@ static bool make_program(const struct config_task *task, struct program *ret_pro
 {
     const char **argv = NULL;
     int argc = 0;
-    if (!split(task->command, &argc, &argv))
+    if (!config_words(task->command, &argc, &argv))
         return false;
     *ret_program = (struct program){
         .mode = (enum program_mode)task->mode,
@@ -383,10 +289,10 @@ static bool make_program_task(const struct config_task *from, struct program *pr
                               char ret_message[CONFIG_MESSAGE_MAX])
 {
     struct param *params;
+    if (!config_task_check_files(from, ret_message) || !config_args_read(from->args, &params, ret_message))
+        return false;
     if (!make_program(from, program))
         return config_fail(ret_message, "no memory");
-    if (!config_args_read(from->args, &params, ret_message))
-        return false;
     task->params = params;
     task->program = program;
     task->run = program_run;
@@ -432,11 +338,11 @@ void config_tasks_print(const struct config *config, FILE *out)
     char key[CONFIG_NAME_MAX], value[CONFIG_TEXT_MAX];
     for (size_t i = 0; i < config->task_count; i++) {
         fprintf(out, "\n[task.%s]\n", config->tasks[i].name);
-        for (size_t n = 0; n < ARRAY_LEN(task_options); n++) {
+        for (size_t n = 0; n < config_task_option_count; n++) {
             if (!config->tasks[i].given[n])
                 continue;
-            config_option_key(&task_options[n], key);
-            config_value_text(&task_options[n], &config->tasks[i], value);
+            config_option_key(&config_task_options[n], key);
+            config_value_text(&config_task_options[n], &config->tasks[i], value);
             fprintf(out, "%s = %s\n", key, value);
         }
     }
@@ -452,11 +358,11 @@ void config_tasks_print_docs(FILE *out)
         "`max-concurrency`, `max-payload-bytes`, `max-result-bytes` and `cpu-ms`. Its keys:\n\n| key | default | "
         "meaning |\n|---|---|---|\n",
         out);
-    for (size_t i = 0; i < ARRAY_LEN(task_options); i++) {
-        config_option_key(&task_options[i], key);
-        fprintf(out, "| `%s` | %s%s%s | ", key, task_options[i].initial[0] ? "`" : "none", task_options[i].initial,
-                task_options[i].initial[0] ? "`" : "");
-        for (const char *c = task_options[i].help; *c; c++)
+    for (size_t i = 0; i < config_task_option_count; i++) {
+        config_option_key(&config_task_options[i], key);
+        fprintf(out, "| `%s` | %s%s%s | ", key, config_task_options[i].initial[0] ? "`" : "none",
+                config_task_options[i].initial, config_task_options[i].initial[0] ? "`" : "");
+        for (const char *c = config_task_options[i].help; *c; c++)
             fprintf(out, *c == '|' ? "\\%c" : "%c", *c);
         fputs(" |\n", out);
     }

@@ -17,7 +17,7 @@ enum { CONFIG_TASK_NAME_MAX = 33, CONFIG_TASK_TEXT_MAX = 1024, CONFIG_TASK_OPTIO
 /* As it was given; config_tasks_register() makes a task of it. */
 struct config_task {
     char name[CONFIG_TASK_NAME_MAX];
-    unsigned line; /* of its section's first key */
+    unsigned line; /* where its section begins */
     bool given[CONFIG_TASK_OPTIONS_MAX];
     char command[CONFIG_TASK_TEXT_MAX];
     char plugin[CONFIG_TASK_TEXT_MAX];
@@ -44,13 +44,15 @@ struct config_task {
 
 struct config;
 
-/* One pair of the section. False: ret_message says what is wrong. */
+/* One pair of the section that begins in that line. False: ret_message says what is wrong. */
 bool config_tasks_set(struct config *config, const char *name, const char *key, const char *value, unsigned line,
                       char ret_message[CONFIG_MESSAGE_MAX]) NONNULL MUST_CHECK;
 /* After the last: is each complete, and does it hold together? False: ret_message says what is wrong, *ret_line where.
  */
 bool config_tasks_check(const struct config *config, unsigned *ret_line, char ret_message[CONFIG_MESSAGE_MAX])
     NONNULL MUST_CHECK;
+/* With all options known: is each within the service's limits? False: ret_message says which is not. */
+bool config_tasks_check_bounds(const struct config *config, char ret_message[CONFIG_MESSAGE_MAX]) NONNULL MUST_CHECK;
 /* Adds them to the tasks, which loads plug-ins. False: ret_message says why not. */
 bool config_tasks_register(const struct config *config, char ret_message[CONFIG_MESSAGE_MAX]) NONNULL MUST_CHECK;
 

@@ -471,7 +471,7 @@ static void file__mistakes__named_with_their_line(void **state)
     (void)state;
     static const char *const cases[][2] = {
         { "[task.x]\ncomand = cat\n", ":2: a task has no comand; did you mean command?" },
-        { "[task.x]\nworkers = 2\n", ":2: [task.x] needs a command" },
+        { "[task.x]\nworkers = 2\n", ":1: [task.x] needs a command" },
         { "[task.x]\ncommand = sh -c \"exit 3\n", "[task.x] command: a quote is not closed" },
         { "[task.x]\ncommand = cat\nread = 'a\\' b\n", "[task.x] read: a quote is not closed" },
         { "[task.x]\ncommand = cat\nwrite = /tmp\\\n", "[task.x] write: a quote is not closed, or it ends with a" },
@@ -490,6 +490,17 @@ static void file__mistakes__named_with_their_line(void **state)
         { "[task.x]\ncommand = cat\nargs = s string -1..5\n", "is not a range" },
         { "[task.x]\ncommand = cat\nargs = s string 1..5 default \"a\"\n", "its default goes without quotes" },
         { "[task.x]\ncommand = cat\nworkers = 1\nworkers = 2\n", ":4: workers was set before" },
+        { "[task.x]\ncommand = cat\nargs = a bool default no\n", "one of its values, true and false" },
+        { "[task.x]\ncommand = cat\nargs = a int 1..2 required default 1\n", "what is required has no default" },
+        { "[task.x]\ncommand = cat\n[task.y]\ncommand = cat\n[task.x]\nworkers = 2\n",
+          ":6: [task.x] stands in line 1 already" },
+        { "[task.x]\ncommand = cat\nmode = oneshot\nmax-jobs = 2\n",
+          ":1: [task.x] is oneshot, which goes without max-jobs" },
+        { "[task.x]\ncommand = cat\noutput = json\n", ":1: [task.x] is persistent, which goes without output" },
+        { "compute-timeout-max-ms = 40000\n[task.primes]\ntimeout-ms = 50000\n",
+          "[task.primes] timeout-ms 50000 is above --compute-timeout-max-ms 40000: lower the one" },
+        { "[task.x]\ncommand = cat\nmax-payload-bytes = 1g\n",
+          "[task.x] max-payload-bytes 1g is above --max-body-bytes 8m" },
         { "[task.x]\ncommand = cat\nmode = twice\n", "\"twice\" is not one of persistent|oneshot" },
     };
     char path[64];

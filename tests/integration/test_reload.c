@@ -143,6 +143,9 @@ static void mistakes__in_the_file__change_nothing(void **state)
     static const char *const cases[][2] = {
         { "wrokers = 3\n", "unknown option wrokers; did you mean workers?" },
         { "[task.x]\nplugin = /no/such.so\n", "there is no such file" },
+        { "[task.x]\ncommand = cat\ndirectory = /no/such\n", "[task.x] directory: /no/such: No such file" },
+        { "[task.x]\ncommand = cat\nread = /usr /no/such\n", "[task.x] read: /no/such: No such file" },
+        { "[task.x]\ncommand = cat\ndirectory = /usr\nwrite = bin no\n", "[task.x] write: no: No such file" },
         { "[task.x]\ncommand = false\n", "a worker does not come up\" task=\"x\"" }, /* long before its time is up */
     };
     static const struct step still[] = {
