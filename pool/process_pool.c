@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "pool/process_pool_internal.h"
+#include "pool/worker.h"
 
 enum {
     ATTEMPTS_MAX = 2, /* of a job whose worker died under it, if its task is idempotent */
@@ -409,7 +410,7 @@ void process_pool_worker_died(struct process_pool *pool, unsigned index, uint32_
 {
     pthread_mutex_lock(&pool->lock);
     struct worker_entry *worker = &pool->workers[index];
-    if (!worker->is_doomed && worker->kill_ns == 0)
+    if (!worker->is_doomed && worker->kill_ns == 0 && !worker_has_ended_by_rule(wait_status))
         pool->stats.crashes++;
     worker->is_alive = false;
     worker->pid = 0;

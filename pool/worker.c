@@ -17,6 +17,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -31,7 +32,8 @@
 #include "tasks/task.h"
 
 enum {
-    EXIT_PROGRAM = 3, /* of a worker whose program cannot go on */
+    EXIT_PROGRAM = 3,   /* of a worker whose program cannot go on */
+    EXIT_BY_RULE = 183, /* and its job was answered. A program's own status is passed on: one that few use */
     PROBLEMS_MAX_BYTES = 12 * 1024,
     ITEM_EXTRA_BYTES = MAILBOX_INLINE_BYTES
 };
@@ -365,6 +367,12 @@ static void enter_sandbox(const struct worker_config *config)
     cpu_before_ns = cpu_time_ns(&max_rss_kib); /* none of this is the first job's */
 }
 
+bool worker_has_ended_by_rule(int wait_status)
+{
+    return (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == EXIT_BY_RULE) ||
+           (WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGPROF);
+}
+
 void worker_main(const struct worker_config *config)
 {
     bool has_program = config->task != NULL && config->task->program != NULL;
@@ -411,6 +419,6 @@ void worker_main(const struct worker_config *config)
         if (loop < config->loops)
             bell_ring(&ringers[loop]);
         if (has_program && program_must_end())
-            _exit(EXIT_PROGRAM);
+            _exit(EXIT_BY_RULE);
     }
 }

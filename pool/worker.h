@@ -2,6 +2,7 @@
 #ifndef TWINPOOL_POOL_WORKER_H
 #define TWINPOOL_POOL_WORKER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -26,6 +27,10 @@ struct worker_config {
 /* To be called in a freshly forked, single-threaded child: drops what the worker must not have (signals' dispositions,
  * descriptors, privileges), then runs jobs until it is killed. Never returns. */
 NORETURN void worker_main(const struct worker_config *config) NONNULL;
+
+/* Did one that ended by itself do so by rule: after the job that went against a limit or the protocol of its program
+ * was answered, or to end a job at its limit of CPU time? Else it crashed. */
+bool worker_has_ended_by_rule(int wait_status) MUST_CHECK;
 
 /* Runs one claimed slot and leaves its result in the mailbox, without finishing it (for tests and worker_main). */
 void worker_run_slot(struct mailbox *mailbox, const struct spill *spill, unsigned index) NONNULL;

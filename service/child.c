@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "pool/worker.h"
 
 enum { BACKOFF_FIRST_MS = 10, BACKOFF_MAX_MS = 5000 };
 
@@ -32,21 +33,38 @@ uint64_t child_back_off_ns(unsigned *failures)
     return delay_ms * NS_PER_MS * (75 + (uint64_t)random() % 51) / 100;
 }
 
-void child_log_death(const struct child *child, int worker)
+struct death {
+    const char *how, *what; /* "exited", "status"; "Killed", "signal" */
+    int number;
+};
+
+static struct death death_of(const struct child *child)
 {
-    bool is_signal = WIFSIGNALED(child->wait_status);
-    const char *how = is_signal ? sigdescr_np(WTERMSIG(child->wait_status)) : "exited",
-               *what = is_signal ? "signal" : "status";
-    int number = is_signal ? WTERMSIG(child->wait_status) : WEXITSTATUS(child->wait_status);
-    if (worker < 0)
-        log_event(LOG_ERROR, "front_end_died", LOG_INT("pid", child->pid), LOG_STR("how", how), LOG_INT(what, number));
+    if (WIFSIGNALED(child->wait_status))
+        return (struct death){ sigdescr_np(WTERMSIG(child->wait_status)), "signal", WTERMSIG(child->wait_status) };
+    return (struct death){ "exited", "status", WEXITSTATUS(child->wait_status) };
+}
+
+void child_log_front_end_death(const struct child *child)
+{
+    struct death death = death_of(child);
+    log_event(LOG_ERROR, "front_end_died", LOG_INT("pid", child->pid), LOG_STR("how", death.how),
+              LOG_INT(death.what, death.number));
+}
+
+void child_log_worker_death(const struct child *child, unsigned worker, const char *task)
+{
+    struct death death = death_of(child);
+    if (child->kill_reason[0] == '\0' && worker_has_ended_by_rule(child->wait_status))
+        log_event(LOG_INFO, "worker_replaced", LOG_INT("worker", worker), LOG_STR("task", task),
+                  LOG_INT("pid", child->pid), LOG_STR("reason", "its job was answered and it could not go on"));
     else if (child->kill_reason[0] == '\0')
-        log_event(LOG_WARNING, "worker_died", LOG_INT("worker", worker), LOG_INT("pid", child->pid),
-                  LOG_STR("how", how), LOG_INT(what, number));
+        log_event(LOG_WARNING, "worker_died", LOG_INT("worker", worker), LOG_STR("task", task),
+                  LOG_INT("pid", child->pid), LOG_STR("how", death.how), LOG_INT(death.what, death.number));
     else if (child->evidence[0] == '\0')
-        log_event(LOG_DEBUG, "worker_dismissed", LOG_INT("worker", worker), LOG_INT("pid", child->pid),
-                  LOG_STR("reason", child->kill_reason));
+        log_event(LOG_DEBUG, "worker_dismissed", LOG_INT("worker", worker), LOG_STR("task", task),
+                  LOG_INT("pid", child->pid), LOG_STR("reason", child->kill_reason));
     else /* its job had to end */
-        log_event(LOG_INFO, "worker_replaced", LOG_INT("worker", worker), LOG_INT("pid", child->pid),
-                  LOG_STR("reason", child->kill_reason), LOG_STR("was", child->evidence));
+        log_event(LOG_INFO, "worker_replaced", LOG_INT("worker", worker), LOG_STR("task", task),
+                  LOG_INT("pid", child->pid), LOG_STR("reason", child->kill_reason), LOG_STR("was", child->evidence));
 }

@@ -33,7 +33,8 @@ void child_kill(const struct child *child) NONNULL;
  * less, so that those that fail together do not come back together. */
 uint64_t child_back_off_ns(unsigned *failures) NONNULL;
 
-/* Logs the end of a child that was reaped; `worker` -1: of the front end. */
-void child_log_death(const struct child *child, int worker) NONNULL;
+/* Logs the end of a front end, or of a worker for that task, that was reaped. */
+void child_log_front_end_death(const struct child *child) NONNULL;
+void child_log_worker_death(const struct child *child, unsigned worker, const char *task) NONNULL;
 
 #endif

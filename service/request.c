@@ -18,6 +18,7 @@
 #include "base/json_check.h"
 #include "base/log.h"
 #include "service/response.h"
+#include "tasks/task.h"
 
 enum {
     SWALLOW_MAX = 64 * 1024,     /* bytes of a refused request's body that are read, to keep the connection */
@@ -392,9 +393,12 @@ static void log_end(const struct request *request)
     if (!log_enabled(is_our_fault ? LOG_WARNING : LOG_DEBUG) ||
         (is_our_fault && !log_limit_pass(&limit, 10, &suppressed)))
         return;
+    int task = task_find(request->x.path_arg); /* else it is the caller's text */
     log_event(is_our_fault ? LOG_WARNING : LOG_DEBUG, "request", LOG_STR("request_id", request->id),
               LOG_STR("method", router_method_name(request->x.method)),
-              LOG_STR("path", request->path != NULL ? request->path : ""), LOG_INT("status", http_status),
+              LOG_STR("path", request->path != NULL ? request->path : ""),
+              LOG_STR("task", task >= 0 ? task_table[task]->name : ""), LOG_INT("status", http_status),
+              LOG_STR("code", request->problem != ST_OK ? status_code(request->problem) : ""),
               LOG_MS("ms", clock_ms(clock_now_ns() - request->x.received_ns)), LOG_INT("suppressed", suppressed));
 }
 

@@ -52,6 +52,7 @@ struct request {
     struct MHD_Response *response;
     struct stream *stream; /* while it is one and not over */
     unsigned http_status;
+    enum status problem; /* that it says; ST_OK: none */
     uint64_t sending_since_ns;
     struct query_param query[REQUEST_QUERY_MAX]; /* last: bounded by x.query_count, never cleared */
 };

@@ -212,6 +212,7 @@ static void answer_problem(struct exchange *x, enum status status, const char *m
     char *bytes = buf_take(&body, &len);
     struct MHD_Response *response = from_memory(bytes, len, MHD_RESPMEM_MUST_FREE);
     struct request *request = request_of(x);
+    request->problem = status;
     if (response != NULL && status == ST_METHOD_NOT_ALLOWED) {
         char allow[64];
         router_allow(request->allowed_methods, allow, sizeof allow);

@@ -80,20 +80,20 @@ static void frontend_died(struct supervisor *supervisor, int wait_status, uint64
     bool is_clean = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
     if (supervisor->is_handing_over) {
         if (!is_clean)
-            child_log_death(frontend, -1);
+            child_log_front_end_death(frontend);
         retire(supervisor);
         return;
     }
     bool has_not_come_up = !supervisor->was_serving && !is_clean;
     if (supervisor->stop_signals > 0 || has_not_come_up) {
         if (!is_clean)
-            child_log_death(frontend, -1);
+            child_log_front_end_death(frontend);
         supervisor->exit_status = is_clean ? 0 : 1;
         supervisor->is_over = has_not_come_up;
         look_if_over(supervisor);
         return;
     }
-    child_log_death(frontend, -1);
+    child_log_front_end_death(frontend);
     frontend_process_restart(supervisor, now_ns);
 }
 

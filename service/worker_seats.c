@@ -212,7 +212,8 @@ void worker_seats_note_death(struct supervisor *supervisor, unsigned seat, int w
         announce(supervisor, seat, now_ns);
     worker->has_failed = has_failed_to_start(supervisor, seat);
     worker->state = CHILD_DEAD;
-    child_log_death(worker, (int)seat);
+    const struct task *task = task_of_group(supervisor->shared.groups[seat]);
+    child_log_worker_death(worker, seat, task ? task->name : "built-in");
 }
 
 /* Why is for the log, and so is what it was at, unless it is idle. */

@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "tests/support/program.h"
+#include "tests/support/twinpool_run.h"
 #include "tests/support/server.h"
 #include "tests/support/timing.h"
 
@@ -41,11 +41,11 @@ static void information__asked_for__printed_and_exit_0(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         const char *const arguments[] = { cases[i].argument, NULL };
-        struct program_result result = program_run(arguments, NULL);
+        struct twinpool_result result = twinpool_run(arguments, NULL);
         assert_int_equal(result.code, 0);
         assert_non_null(strstr(result.output, cases[i].contains));
         assert_string_equal(result.errors, "");
-        program_result_done(&result);
+        twinpool_result_done(&result);
     }
 }
 
@@ -101,13 +101,13 @@ static void mistakes__anywhere__named_on_stderr_and_no_start(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         const char *const variables[] = { cases[i].variable, NULL };
-        struct program_result result = program_run(cases[i].arguments, variables);
+        struct twinpool_result result = twinpool_run(cases[i].arguments, variables);
         if (result.code <= 0 || result.code > 255)
             fail_msg("case %zu: exit code %d", i, result.code);
         for (size_t k = 0; k < ARRAY_LEN(cases[i].contains) && cases[i].contains[k]; k++)
             if (!strstr(result.errors, cases[i].contains[k]))
                 fail_msg("case %zu: \"%s\" is missing in: %s", i, cases[i].contains[k], result.errors);
-        program_result_done(&result);
+        twinpool_result_done(&result);
     }
 }
 
@@ -124,11 +124,11 @@ static void file__wrong_key_or_value__named_with_its_line(void **state)
         char path[PATH_BYTES];
         int fd = make_file(cases[i].text, path);
         const char *const arguments[] = { "--config", path, NULL };
-        struct program_result result = program_run(arguments, NULL);
+        struct twinpool_result result = twinpool_run(arguments, NULL);
         assert_true(result.code > 0);
         assert_non_null(strstr(result.errors, cases[i].contains));
         assert_non_null(strstr(result.errors, path));
-        program_result_done(&result);
+        twinpool_result_done(&result);
         close(fd);
     }
 }
@@ -140,30 +140,30 @@ static void precedence__flag_over_variable_over_file__as_promised(void **state)
     int fd = make_file("workers = 3\nloops = 3\nio-threads = 3\n", path);
     const char *const arguments[] = { "--config", path, "--workers", "5", "--print-config", NULL };
     const char *const variables[] = { "TWINPOOL_WORKERS=4", "TWINPOOL_LOOPS=4", NULL };
-    struct program_result result = program_run(arguments, variables);
+    struct twinpool_result result = twinpool_run(arguments, variables);
     assert_int_equal(result.code, 0);
     assert_non_null(strstr(result.output, "\nworkers = 5\n"));
     assert_non_null(strstr(result.output, "\nloops = 4\n"));
     assert_non_null(strstr(result.output, "\nio-threads = 3\n"));
-    program_result_done(&result);
+    twinpool_result_done(&result);
     close(fd);
 }
 
 /* Prints the effective options with these arguments, has them read back, and compares. */
 static void expect_read_back(const char *const *arguments)
 {
-    struct program_result printed = program_run(arguments, NULL);
+    struct twinpool_result printed = twinpool_run(arguments, NULL);
     char path[PATH_BYTES];
     if (printed.code != 0)
         fail_msg("%s", printed.errors);
     int fd = make_file(printed.output, path);
     const char *const second[] = { "--config", path, "--print-config", NULL };
-    struct program_result again = program_run(second, NULL);
+    struct twinpool_result again = twinpool_run(second, NULL);
     if (again.code != 0)
         fail_msg("%s", again.errors);
     assert_string_equal(printed.output, again.output);
-    program_result_done(&printed);
-    program_result_done(&again);
+    twinpool_result_done(&printed);
+    twinpool_result_done(&again);
     close(fd);
 }
 
@@ -226,10 +226,10 @@ static void file__list_over_several_lines__joined(void **state)
                  list->parts[2]);
         int fd = make_file(text, path);
         const char *const arguments[] = { "--config", path, "--print-config", NULL };
-        struct program_result result = program_run(arguments, NULL);
+        struct twinpool_result result = twinpool_run(arguments, NULL);
         if (result.code != 0 || !strstr(result.output, expected) || !strstr(result.output, "\nworkers = 3\n"))
             fail_msg("%s: %s%s", list->key, result.errors, result.output);
-        program_result_done(&result);
+        twinpool_result_done(&result);
         close(fd);
     }
 }
@@ -243,11 +243,11 @@ static void file__bad_part_of_a_list__named_with_its_line(void **state)
                  list_options[i].parts[0]);
         int fd = make_file(text, path);
         const char *const arguments[] = { "--config", path, "--print-config", NULL };
-        struct program_result result = program_run(arguments, NULL);
+        struct twinpool_result result = twinpool_run(arguments, NULL);
         if (result.code == 0 || !strstr(result.errors, ":3: ") || !strstr(result.errors, list_options[i].key) ||
             !strstr(result.errors, "not:a/part"))
             fail_msg("%s: %d, %s", list_options[i].key, result.code, result.errors);
-        program_result_done(&result);
+        twinpool_result_done(&result);
         close(fd);
     }
 }
@@ -259,11 +259,11 @@ static void lists__in_the_environment__replace_those_of_the_file(void **state)
     int fd = make_file("fetch-ports = 80,\n    443\nfetch-breaker-on = dns\n", path);
     const char *const arguments[] = { "--config", path, "--print-config", NULL };
     const char *const variables[] = { "TWINPOOL_FETCH_PORTS=8080", "TWINPOOL_FETCH_BREAKER_ON=", NULL };
-    struct program_result result = program_run(arguments, variables);
+    struct twinpool_result result = twinpool_run(arguments, variables);
     assert_int_equal(result.code, 0);
     assert_non_null(strstr(result.output, "\nfetch-ports = 8080\n"));
     assert_non_null(strstr(result.output, "\nfetch-breaker-on =\n"));
-    program_result_done(&result);
+    twinpool_result_done(&result);
     close(fd);
 }
 
@@ -276,15 +276,15 @@ static void healthcheck__server_there_or_not__exit_0_or_1(void **state)
     assert_true(server_start(&server, flags, NULL));
     snprintf(address, sizeof address, "127.0.0.1:%u", (unsigned)server.port);
     const char *const arguments[] = { "healthcheck", "--listen", address, NULL };
-    struct program_result result = program_run(arguments, NULL);
+    struct twinpool_result result = twinpool_run(arguments, NULL);
     int code_while_serving = result.code;
-    program_result_done(&result);
+    twinpool_result_done(&result);
     assert_int_equal(server_stop(&server), 0);
-    result = program_run(arguments, NULL);
+    result = twinpool_run(arguments, NULL);
     assert_int_equal(code_while_serving, 0);
     assert_int_equal(result.code, 1);
     assert_true(strlen(result.errors) > 0);
-    program_result_done(&result);
+    twinpool_result_done(&result);
 }
 
 static void listen__address_in_use__exit_1_and_said(void **state)
@@ -296,11 +296,11 @@ static void listen__address_in_use__exit_1_and_said(void **state)
     assert_true(server_start(&server, flags, NULL));
     snprintf(address, sizeof address, "127.0.0.1:%u", (unsigned)server.port);
     const char *const arguments[] = { "--listen", address, NULL };
-    struct program_result result = program_run(arguments, NULL);
+    struct twinpool_result result = twinpool_run(arguments, NULL);
     server_kill(&server);
     assert_int_equal(result.code, 1);
     assert_non_null(strstr(result.errors, address));
-    program_result_done(&result);
+    twinpool_result_done(&result);
 }
 
 static void log__json__each_line_an_object(void **state)

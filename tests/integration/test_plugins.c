@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "tests/support/files.h"
 #include "tests/support/json_path.h"
-#include "tests/support/program.h"
+#include "tests/support/twinpool_run.h"
 #include "tests/support/steps.h"
 #include "tests/support/timing.h"
 
@@ -173,17 +173,17 @@ static void check_task__each__says_what_it_is(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         snprintf(path, sizeof path, "%s/%s.so", plugins, cases[i].name);
         const char *const arguments[] = { "check-task", path, NULL };
-        struct program_result result = program_run(arguments, NULL);
+        struct twinpool_result result = twinpool_run(arguments, NULL);
         if (result.code != cases[i].code || !strstr(result.output, cases[i].output) ||
             !strstr(result.errors, cases[i].errors))
             fail_msg("%s: %d, %s, %s", cases[i].name, result.code, result.output, result.errors);
-        program_result_done(&result);
+        twinpool_result_done(&result);
     }
     const char *const arguments[] = { "check-task", example, NULL };
-    struct program_result result = program_run(arguments, NULL);
+    struct twinpool_result result = twinpool_run(arguments, NULL);
     assert_int_equal(result.code, 0);
     assert_non_null(strstr(result.output, "self-test:   passed"));
-    program_result_done(&result);
+    twinpool_result_done(&result);
 }
 
 static void start__with_a_bad_one__refused(void **state)
@@ -205,10 +205,10 @@ static void start__with_a_bad_one__refused(void **state)
 #pragma GCC diagnostic pop
         assert_true(files_write(config_file, text));
         const char *const arguments[] = { "--listen", "127.0.0.1:0", "--config", config_file, NULL };
-        struct program_result result = program_run(arguments, NULL);
+        struct twinpool_result result = twinpool_run(arguments, NULL);
         if (result.code != 2 || !strstr(result.errors, cases[i][1]))
             fail_msg("%zu: %d, %s", i, result.code, result.errors);
-        program_result_done(&result);
+        twinpool_result_done(&result);
     }
 }
 

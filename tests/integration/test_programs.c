@@ -16,7 +16,7 @@
 #include "tests/support/files.h"
 #include "tests/support/json_path.h"
 #include "tests/support/procs.h"
-#include "tests/support/program.h"
+#include "tests/support/twinpool_run.h"
 #include "tests/support/steps.h"
 #include "tests/support/timing.h"
 
@@ -313,8 +313,8 @@ static void max_jobs__one__started_anew_for_each(void **state)
         cJSON_Delete(json);
     }
     assert_true(server_stat(&server, "compute.recycled") >= 2);
-    char event[64];
-    snprintf(event, sizeof event, "worker_died worker=%d ", worker_of("tired"));
+    char event[96];
+    snprintf(event, sizeof event, "worker_died worker=%d task=\"tired\" ", worker_of("tired"));
     assert_false(server_log_contains(&server, event));
 }
 
@@ -342,6 +342,9 @@ static void deadline__whatever_it_does__nothing_is_left(void **state)
 static void limits__memory_cpu_processes__typed(void **state)
 {
     (void)state;
+    char event[96];
+    snprintf(event, sizeof event, "worker_died worker=%d task=\"odd\" ", worker_of("odd"));
+    size_t deaths = server_log_count(&server, event);
     static const char eaten[] = "more than 104857600 bytes resident (memory-bytes of [task.odd])";
     if (scaled_ms(1) == 1) { /* a sanitizer's processes are slow to take so much */
         expect_odd("eat", 150 << 20, 422, "memory_limit", eaten);
@@ -350,7 +353,11 @@ static void limits__memory_cpu_processes__typed(void **state)
     expect_odd("spin_lost", 20, 422, "cpu_limit", NULL);
     expect_odd("spin", 0, 422, "cpu_limit", "more than 1500 ms of CPU time (cpu-ms of [task.odd])");
     expect_odd("swarm", 7, 422, "process_limit", "more than 6 processes (processes of [task.odd])");
+    expect_odd("garbage", 0, 500, "worker_protocol", NULL);
     expect_sound();
+    assert_int_equal(server_log_count(&server, event), deaths); /* the rules ended them */
+    assert_true(server_log_contains(&server, "reason=\"its job was answered and it could not go on\""));
+    assert_true(server_log_contains(&server, "path=\"/compute/{}\" task=\"odd\" status=500 code=\"worker_protocol\""));
     static const struct step alone = { "POST", "/compute/alone", HTTP_JSON, "{}", 500, "task_failed", "fork" };
     steps_run(&server, &alone, 1);
 }
@@ -508,10 +515,10 @@ static void file__mistakes__named_with_their_line(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         assert_true(files_write(path, cases[i][0]));
         const char *const arguments[] = { "--config", path, "--print-config", NULL };
-        struct program_result result = program_run(arguments, NULL);
+        struct twinpool_result result = twinpool_run(arguments, NULL);
         if (result.code != 2 || !strstr(result.errors, cases[i][1]))
             fail_msg("%zu: %d, %s", i, result.code, result.errors);
-        program_result_done(&result);
+        twinpool_result_done(&result);
     }
     unlink(path);
 }

@@ -1,4 +1,4 @@
-#include "tests/support/program.h"
+#include "tests/support/twinpool_run.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -11,9 +11,9 @@
 
 enum { RUN_TIMEOUT_MS = 10000 };
 
-struct program_result program_run(const char *const arguments[], const char *const variables[])
+struct twinpool_result twinpool_run(const char *const arguments[], const char *const variables[])
 {
-    struct program_result result = { .code = -1 };
+    struct twinpool_result result = { .code = -1 };
     int output = memfd_create("stdout", MFD_CLOEXEC), errors = memfd_create("stderr", MFD_CLOEXEC);
     pid_t pid = output < 0 || errors < 0 ? -1 : spawn_program(spawn_twinpool(), arguments, variables, output, errors);
     if (pid > 0) {
@@ -30,9 +30,9 @@ struct program_result program_run(const char *const arguments[], const char *con
     return result;
 }
 
-void program_result_done(struct program_result *result)
+void twinpool_result_done(struct twinpool_result *result)
 {
     free(result->output);
     free(result->errors);
-    *result = (struct program_result){ .code = -1 };
+    *result = (struct twinpool_result){ .code = -1 };
 }
