@@ -205,13 +205,14 @@ static void explain_args(const struct job *job, char *text)
     cJSON_Delete(errors);
 }
 
-static void explain_result_limit(const struct task *task, char *text)
+static void explain_result_limit(const struct job *job, char *text)
 {
+    const struct task *task = task_table[job->task];
     if (task->result_max > 0)
-        snprintf(text, EXPLANATION_BYTES, "the limit is %zu bytes (max-result-bytes of [task.%s])", task->result_max,
+        snprintf(text, EXPLANATION_BYTES, "the limit is %zu bytes (max-result-bytes of [task.%s])", job->result_max,
                  task->name);
     else
-        snprintf(text, EXPLANATION_BYTES, "the limit is --max-result-bytes");
+        snprintf(text, EXPLANATION_BYTES, "the limit is %zu bytes (--max-result-bytes)", job->result_max);
 }
 
 static void explain_deadline(const struct job *job, uint32_t timeout_ms, char *text)
@@ -231,7 +232,7 @@ void compute_explain(const struct job *job, uint32_t timeout_ms, char ret_text[s
     else if (job->status == ST_DEADLINE_EXCEEDED)
         explain_deadline(job, timeout_ms, ret_text);
     else if (job->status == ST_RESULT_TOO_LARGE)
-        explain_result_limit(task_table[job->task], ret_text);
+        explain_result_limit(job, ret_text);
     else if (job->status == ST_MEMORY_LIMIT)
         snprintf(ret_text, EXPLANATION_BYTES, "the limit is --worker-memory-bytes");
     else if (job->status == ST_CPU_LIMIT)

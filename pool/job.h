@@ -63,6 +63,7 @@ struct job {
     char detail[MAILBOX_DETAIL_BYTES]; /* of a failure, valid UTF-8, "" if there is nothing to add */
     char evidence[EVIDENCE_MAX];       /* of a job that was stopped at its deadline: what its worker was at; else "" */
     int signal;                        /* that ended the worker, 0 if none */
+    size_t result_max;                 /* bytes that the result might have; of one that a worker got */
     int exit_status;                   /* of a worker that has ended itself, -1 if it has not */
     unsigned attempts;                 /* times it was started; at least 1 for a job that ended in a worker */
     struct job_usage usage;

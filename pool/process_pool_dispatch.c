@@ -29,7 +29,8 @@ static void post(struct process_pool *pool, struct worker_entry *worker, struct 
     while (worker->in_use[slot])
         slot++;
     job->state = JOB_POSTED;
-    if (!worker_entry_fill_request(worker, slot, job, result_max_of(pool, job))) {
+    job->result_max = result_max_of(pool, job);
+    if (!worker_entry_fill_request(worker, slot, job)) {
         spill_clear(&worker->spill, slot);
         job_set_detail(job, "no memory for the request body", sizeof "no memory for the request body" - 1);
         process_pool_end_job(pool, job, ST_NO_MEMORY);

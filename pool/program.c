@@ -245,7 +245,7 @@ static bool take_bytes(struct json_slice text, struct buf *result)
 enum status program_take_answer(const char *line, size_t len, uint64_t id, struct task_output *output)
 {
     struct json_error error;
-    struct json_slice value, result;
+    struct json_slice value, result, bytes;
     int64_t answered = -1;
     if (!json_check(line, len, &answer_limits, &error)) {
         char how[96];
@@ -254,20 +254,20 @@ enum status program_take_answer(const char *line, size_t len, uint64_t id, struc
     }
     if (!json_member(line, len, "id", &value) || !json_exact_int64(value, &answered) || answered != (int64_t)id)
         return break_protocol(output, "answered another request than this one", line, len);
-    bool has_error = json_member(line, len, "error", &value), has_result = json_member(line, len, "result", &result);
-    if (has_error && !has_result)
+    bool has_error = json_member(line, len, "error", &value), has_result = json_member(line, len, "result", &result),
+         has_bytes = json_member(line, len, "result_base64", &bytes);
+    if (has_error + has_result + has_bytes != 1)
+        return break_protocol(output, "printed not just one of result, result_base64 and error", line, len);
+    if (has_error)
         return take_error(value, output);
-    if (has_result && !has_error) {
+    if (has_result) {
         buf_append(output->result, result.at, result.len);
         return ST_OK;
     }
-    if (!has_error && json_member(line, len, "result_base64", &value)) {
-        output->is_binary = true;
-        return take_bytes(value, output->result)
-                   ? ST_OK
-                   : break_protocol(output, "printed a result_base64 that is none", line, len);
-    }
-    return break_protocol(output, "printed neither a result nor an error", line, len);
+    output->is_binary = true;
+    return take_bytes(bytes, output->result)
+               ? ST_OK
+               : break_protocol(output, "printed a result_base64 that is none", line, len);
 }
 
 /* The program must end, and not because of the job that it was given: that runs elsewhere. */
@@ -322,7 +322,7 @@ static enum status run_persistent(const struct task_input *input, struct task_ou
         status = program_take_answer(received.data, (size_t)(end - received.data), id, output);
     } else if (received.failed) {
         must_end = true;
-        status = task_fail(output, ST_RESULT_TOO_LARGE, "the program's answer is too long");
+        status = ST_RESULT_TOO_LARGE;
     } else if (!child.has_ended) {
         must_end = true;
         status = task_fail(output, ST_WORKER_PROTOCOL, "the program closed its standard output");

@@ -103,7 +103,7 @@ bool worker_entry_takes_jobs(const struct worker_entry *worker)
     return !worker->is_retiring && worker_entry_is_ready(worker) && !worker_wear_is_spent(&worker->wear, worker->used);
 }
 
-bool worker_entry_fill_request(struct worker_entry *worker, unsigned slot, const struct job *job, size_t result_max)
+bool worker_entry_fill_request(struct worker_entry *worker, unsigned slot, const struct job *job)
 {
     struct slot *to = &worker->mailbox->slots[slot];
     size_t total = job_bytes(job);
@@ -117,7 +117,7 @@ bool worker_entry_fill_request(struct worker_entry *worker, unsigned slot, const
                                          .items = job->items,
                                          .loop = job->loop,
                                          .deadline_ns = job->deadline_ns,
-                                         .result_max = result_max };
+                                         .result_max = job->result_max };
     atomic_store_explicit(&to->is_cancelled, 0, memory_order_relaxed);
     atomic_store_explicit(&to->result.is_started, 0, memory_order_relaxed);
     atomic_store_explicit(&to->result.progress, 0, memory_order_relaxed);

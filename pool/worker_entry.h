@@ -60,8 +60,7 @@ bool worker_entry_is_of_successor(struct slot_word word, uint32_t generation);
 bool worker_entry_has_lost_itself(const struct worker_entry *worker) NONNULL MUST_CHECK;
 
 /* Writes the job into a FREE slot. False: no memory in the spill file. */
-bool worker_entry_fill_request(struct worker_entry *worker, unsigned slot, const struct job *job, size_t result_max)
-    NONNULL MUST_CHECK;
+bool worker_entry_fill_request(struct worker_entry *worker, unsigned slot, const struct job *job) NONNULL MUST_CHECK;
 /* Forgets the slot's job and gives spilled bytes back; the word is the caller's business. */
 void worker_entry_free_slot(struct worker_entry *worker, unsigned slot) NONNULL;
 

@@ -212,8 +212,9 @@ static void answers__that_are_none__typed_and_the_next_is_right(void **state)
     static const char *const ways[][2] = {
         { "garbage", "not JSON (expected a value at byte 0): Traceback" },
         { "stale", "another request" },
-        { "neither", "neither a result" },
-        { "both", "neither a result" },
+        { "neither", "not just one of result, result_base64 and error" },
+        { "both", "not just one of result" },
+        { "both_results", "not just one of result" },
         { "two", "more than one line" },
         { "nul", "not JSON" },
         { "latin", "not JSON" },
@@ -228,7 +229,7 @@ static void answers__that_are_none__typed_and_the_next_is_right(void **state)
         expect_sound();
     }
     expect_odd("error", 0, 500, "task_failed", "no such page: \xc3\xa4");
-    expect_odd("large", 200000, 422, "result_too_large", NULL);
+    expect_odd("large", 200000, 422, "result_too_large", "the limit is 102400 bytes (--max-result-bytes)");
     expect_sound();
     expect_odd("carriage", 0, 200, NULL, NULL);
     cJSON *json = odd("odd", "slowly", 0, 200);

@@ -62,6 +62,8 @@ def act(job, do, n):
         say(json.dumps({"id": job["id"]}))
     elif do == "both":
         say(json.dumps({"id": job["id"], "result": 1, "error": "x"}))
+    elif do == "both_results":
+        say(json.dumps({"id": job["id"], "result": 1, "result_base64": "AA=="}))
     elif do == "two":
         say(result(job, 1) + "\n" + result(job, 2))
     elif do in raw:

@@ -458,8 +458,9 @@ static void done__result_too_large__option_named(void **state)
 {
     (void)state;
     handle();
+    submitted()->result_max = 64;
     end_job(0, ST_RESULT_TOO_LARGE, NULL, 0, 0);
-    expect_problem(ST_RESULT_TOO_LARGE, "--max-result-bytes");
+    expect_problem(ST_RESULT_TOO_LARGE, "the limit is 64 bytes (--max-result-bytes)");
 }
 
 static void give_up__waiting__job_cancelled_with_the_reason(void **state)

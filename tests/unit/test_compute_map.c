@@ -457,9 +457,9 @@ static void done__one_result_too_large__its_item_fails(void **state)
     map_numbers(2);
     end_chunk(0, ST_RESULT_TOO_LARGE, 0);
     end_chunk_well(1);
-    expect_answer(
-        "{\"error\":{\"code\":\"result_too_large\",\"message\":\"the limit is --max-result-bytes\"}},{\"result\":1}", 1,
-        1);
+    expect_answer("{\"error\":{\"code\":\"result_too_large\",\"message\":\"the limit is 0 bytes "
+                  "(--max-result-bytes)\"}},{\"result\":1}",
+                  1, 1);
 }
 
 /* Its worker had to end. */
