@@ -91,7 +91,7 @@ static void finish_request(struct http_guard *guard)
 static const uint8_t *begin_request(struct http_guard *guard, const uint8_t *at)
 {
     guard->header_bytes = guard->header_count = guard->target_bytes = 0;
-    guard->query_count = guard->cookie_count = 0;
+    guard->query_count = 0;
     guard->seen = 0;
     guard->flags = 0;
     guard->body_left = 0;
@@ -199,7 +199,6 @@ static const uint8_t *read_chunk_size_lf(struct http_guard *guard, const uint8_t
     guard->state = STATE_CHUNK_DATA;
     if (guard->number == 0) {
         guard->flags |= FLAG_TRAILER;
-        guard->header_count = 0;
         guard->state = STATE_FIELD;
     }
     return at + 1;

@@ -25,17 +25,13 @@
 
 struct http_guard_limits {
     unsigned header_bytes; /* request line, fields and trailers, with line ends: more is ST_HEADERS_TOO_LARGE */
-    unsigned header_count; /* field lines: more is ST_HEADERS_TOO_LARGE */
+    unsigned
+        header_count; /* field lines, trailers included, and further cookies in them: more is ST_HEADERS_TOO_LARGE */
     unsigned target_bytes; /* request target: more is ST_URI_TOO_LONG */
 };
 
-/* What libmicrohttpd lists per request in its memory pool (72 bytes each at most) besides header_count fields. Size
- * the pool for all of it, plus twice header_bytes (it copies the cookies), plus the head of a reply. */
-enum {
-    HTTP_GUARD_QUERY_MAX = 50,   /* '&' in a target: more is ST_URI_TOO_LONG */
-    HTTP_GUARD_COOKIE_MAX = 60,  /* ';' and ',' in Cookie fields: more is ST_HEADERS_TOO_LARGE */
-    HTTP_GUARD_TRAILER_MAX = 20, /* trailer fields: more is ST_HEADERS_TOO_LARGE */
-};
+/* '&' in a target: more is ST_URI_TOO_LONG. libmicrohttpd lists them in its memory pool, like header_count. */
+enum { HTTP_GUARD_QUERY_MAX = 50 };
 
 /* A declared Content-Length or chunk size above this is ST_BODY_TOO_LARGE whatever the service's own limit is. */
 #define HTTP_GUARD_BODY_MAX UINT64_C(1000000000000000)
@@ -56,7 +52,7 @@ struct http_guard {
     uint64_t body_left; /* bytes of the body or chunk still to come */
     uint64_t number;    /* port, escape or chunk size being read */
     uint32_t header_bytes, header_count, target_bytes;
-    uint16_t query_count, cookie_count;
+    uint16_t query_count;
     uint16_t seen; /* bit per recognised field that has come */
     uint8_t state, host_state, field, flags, empty_lines;
     uint8_t text_length; /* more than sizeof(text): what follows was not kept; stays at 255 */

@@ -72,12 +72,11 @@ static bool note_host(struct http_guard *guard, const uint8_t *at, const uint8_t
     return true;
 }
 
-static bool note_cookie(struct http_guard *guard, const uint8_t *at, const uint8_t *end)
+/* libmicrohttpd lists each like a field. Too many are refused with the next line, be it the empty one. */
+static void count_cookies(struct http_guard *guard, const uint8_t *at, const uint8_t *end)
 {
     for (; at < end; at++)
-        if ((*at == ';' || *at == ',') && ++guard->cookie_count > HTTP_GUARD_COOKIE_MAX)
-            return refuse(guard, ST_HEADERS_TOO_LARGE, "too many cookies");
-    return true;
+        guard->header_count += *at == ';' || *at == ',' ? 1 : 0;
 }
 
 static void keep_value(struct http_guard *guard, const uint8_t *at, const uint8_t *end)
@@ -94,7 +93,8 @@ static bool note_value(struct http_guard *guard, const uint8_t *at, const uint8_
     case FIELD_HOST:
         return note_host(guard, at, end);
     case FIELD_COOKIE:
-        return note_cookie(guard, at, end);
+        count_cookies(guard, at, end);
+        return true;
     case FIELD_CONTENT_LENGTH:
     case FIELD_TRANSFER_ENCODING:
     case FIELD_CONTENT_ENCODING:
@@ -229,14 +229,14 @@ static const uint8_t *read_name(struct http_guard *guard, const uint8_t *at, con
 static const uint8_t *read_field_start(struct http_guard *guard, const struct http_guard_limits *limits,
                                        const uint8_t *at, const uint8_t *end)
 {
+    if (guard->header_count + (*at == '\r' ? 0 : 1) > limits->header_count)
+        return http_guard_refuse(guard, ST_HEADERS_TOO_LARGE, "too many header lines, cookies or trailers");
     if (*at == '\r') {
         guard->state = STATE_HEAD_LF;
         return at + 1;
     }
     if (*at == ' ' || *at == '\t')
         return http_guard_refuse(guard, ST_BAD_REQUEST, "a header line begins with white space");
-    if (guard->header_count >= (guard->flags & FLAG_TRAILER ? HTTP_GUARD_TRAILER_MAX : limits->header_count))
-        return http_guard_refuse(guard, ST_HEADERS_TOO_LARGE, "too many header lines");
     guard->header_count++;
     guard->text_length = 0;
     guard->state = STATE_NAME;

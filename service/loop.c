@@ -104,9 +104,9 @@ static void daemon_log(void *cls, const char *format, va_list args)
 static struct MHD_Daemon *start_daemon(struct loop *loop)
 {
     const struct config *config = loop->server->config;
-    size_t entries =
-        loop->server->guard_limits.header_count + HTTP_GUARD_QUERY_MAX + HTTP_GUARD_COOKIE_MAX + HTTP_GUARD_TRAILER_MAX;
-    /* the header, what is listed of it, the answer's header. Not more: all of it is cleared for every request. */
+    size_t entries = loop->server->guard_limits.header_count + HTTP_GUARD_QUERY_MAX + 1;
+    /* the header, what is listed of it, the answer's header. Not more: all of it is cleared for every request,
+     * and so is resident for each connection. */
     size_t pool_bytes = (size_t)config->max_header_bytes + entries * POOL_ENTRY_BYTES + POOL_REPLY_BYTES;
     return MHD_start_daemon(
         MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG | SINGLE_THREADED, 0, NULL, NULL, request_handle,
