@@ -112,6 +112,7 @@ static ssize_t receive(struct connection *connection, void *buffer, size_t len, 
      * end, or bytes that the guard refuses) would take the place of an answer that is ready. Reading waits until that
      * was sent. */
     if (connection->request != NULL && connection->request->phase != REQUEST_RECEIVING) {
+        connection->is_unheard |= connection->has_news;
         errno = EAGAIN;
         return -1;
     }
@@ -142,10 +143,10 @@ ssize_t recv(int fd, void *buffer, size_t len, int flags)
 
 /* ---- parking
  *
- * To suspend a connection libmicrohttpd takes it out of its epoll set, to resume it puts it back: two system calls for
- * each request that waits for a pool, a seventh of what a small job costs here. These two functions, which are found in
- * place of the C library's as recv() is, leave it in the set, and keep back what happens to it until it is back.
- * Since the set is edge-triggered, what was not read before is told of again then. */
+ * To suspend a connection libmicrohttpd takes it out of its epoll set, and puts it back when it wants to read again
+ * after it was resumed: two system calls for each request that waits for a pool, a seventh of what a small job costs
+ * here. These two functions, which are found in place of the C library's as recv() is, leave it in the set, and keep
+ * back what happens to it while it is suspended. */
 
 /* One of this thread's loop, in its daemon's set. */
 static struct connection *find_in_set(int epoll_fd, int fd)
@@ -160,18 +161,42 @@ static struct connection *find_in_set(int epoll_fd, int fd)
 int epoll_ctl(int epoll_fd, int operation, int fd, struct epoll_event *event)
 {
     struct connection *connection = find_in_set(epoll_fd, fd);
-    if (connection != NULL && operation == EPOLL_CTL_DEL && connection->request != NULL) {
-        connection->is_parked = true;
-        connection->has_news = !connection->is_drained;
+    if (connection != NULL && operation == EPOLL_CTL_ADD && connection->is_in_set)
         return 0;
-    }
-    if (connection != NULL && operation == EPOLL_CTL_ADD && connection->is_parked) {
-        connection->is_parked = false;
-        if (!connection->has_news)
-            return 0;
-        operation = EPOLL_CTL_MOD;
-    }
-    return (int)syscall(SYS_epoll_ctl, epoll_fd, operation, fd, event);
+    if (connection != NULL && operation == EPOLL_CTL_DEL && (connection->request != NULL || !connection->is_in_set))
+        return 0;
+    int result = (int)syscall(SYS_epoll_ctl, epoll_fd, operation, fd, event);
+    if (connection != NULL && operation == EPOLL_CTL_ADD && result == 0)
+        connection->entry = *event;
+    if (connection != NULL)
+        connection->is_in_set = operation != EPOLL_CTL_DEL && result == 0;
+    /* it was taken out when the connection's end was told of; libmicrohttpd would end the process */
+    bool is_gone = operation == EPOLL_CTL_DEL && result != 0 && errno == ENOENT;
+    return is_gone ? 0 : result;
+}
+
+/* The set is edge-triggered: what was told and not heard is told again. */
+static void tell_again(struct connection *connection)
+{
+    if (connection->is_in_set)
+        syscall(SYS_epoll_ctl, connection->loop->daemon_fd, EPOLL_CTL_MOD, connection->fd, &connection->entry);
+}
+
+void connection_suspend(struct connection *connection)
+{
+    connection->is_parked = true;
+    connection->has_news |= !connection->is_drained;
+    MHD_suspend_connection(connection->mhd);
+}
+
+void connection_resume(struct connection *connection)
+{
+    struct loop *loop = connection->loop;
+    connection->is_parked = false;
+    if (connection->has_news)
+        tell_again(connection);
+    MHD_resume_connection(connection->mhd);
+    loop->must_run_daemon = true;
 }
 
 static bool is_kept_back(const struct epoll_event *event)
@@ -179,10 +204,11 @@ static bool is_kept_back(const struct epoll_event *event)
     const union MHD_ConnectionInfo *info =
         event->data.ptr != NULL ? MHD_get_connection_info(event->data.ptr, MHD_CONNECTION_INFO_SOCKET_CONTEXT) : NULL;
     struct connection *connection = info != NULL ? info->socket_context : NULL;
-    if (connection == NULL || !connection->is_parked)
+    if (connection == NULL)
         return false;
-    connection->has_news = true;
-    return true;
+    bool is_reading = connection->request == NULL || connection->request->phase == REQUEST_RECEIVING;
+    connection->has_news |= connection->is_parked || (!is_reading && (event->events & EPOLLIN) != 0);
+    return connection->is_parked;
 }
 
 /* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): the C library's names are not ours */
@@ -241,7 +267,7 @@ void connection_notify(void *cls, struct MHD_Connection *mhd, void **context, en
         return;
     /* the descriptor may live on as a lingering copy: without this its events would still come here */
     epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, connection->fd, NULL);
-    if (connection->is_parked)
+    if (connection->is_in_set)
         syscall(SYS_epoll_ctl, loop->daemon_fd, EPOLL_CTL_DEL, connection->fd, NULL);
     timers_cancel(&loop->timers, &connection->hang_up_timer);
     atomic_store_explicit(&table[connection->fd], NULL, memory_order_relaxed);
@@ -332,6 +358,9 @@ void connection_request_completed(struct connection *connection)
     struct loop *loop = connection->loop;
     connection->request = NULL;
     connection->requests_completed++;
+    if (connection->is_unheard)
+        tell_again(connection);
+    connection->has_news = connection->is_unheard = false;
     /* the head of a next request may have been read long ago, the rest of it could not be */
     connection->idle_since_ns = connection->head_since_ns = connection->body_since_ns = loop->now_ns;
     if (connection->is_refusal_pending && connection->requests_completed == connection->guard.requests) {

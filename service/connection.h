@@ -9,6 +9,7 @@
 #include <microhttpd.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 
 #include "base/attrs.h"
 #include "base/timers.h"
@@ -28,8 +29,11 @@ struct connection {
     bool is_refused;            /* it was answered here; libmicrohttpd gets ECONNRESET */
     bool is_refusal_pending;    /* it will be, once the good requests before the bad one are answered */
     bool is_drained;            /* nothing was left in the socket when it was read last */
-    bool is_parked;             /* libmicrohttpd believes that it is not in its epoll set; it is (epoll_ctl()) */
-    bool has_news;              /* while it is parked: there may be something to be read, or to be known */
+    bool is_in_set;             /* libmicrohttpd's epoll set has it, whatever libmicrohttpd believes (epoll_ctl()) */
+    bool is_parked;             /* it is suspended: what happens to it is kept back */
+    bool has_news;              /* since its request came: there may be something to be read, or to be known */
+    bool is_unheard;            /* and reading that was put off */
+    struct epoll_event entry;   /* in the set */
     uint64_t requests_completed;
     uint64_t idle_since_ns; /* accepted, or the last answer was sent */
     uint64_t head_since_ns; /* first byte of the header being received */
@@ -48,6 +52,10 @@ void connections_accept(struct loop *loop) NONNULL;
 
 /* libmicrohttpd's notification of a connection's start and end (MHD_OPTION_NOTIFY_CONNECTION); cls is the loop. */
 void connection_notify(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_ConnectionNotificationCode code);
+
+/* MHD_suspend_connection() and MHD_resume_connection(). */
+void connection_suspend(struct connection *connection) NONNULL;
+void connection_resume(struct connection *connection) NONNULL;
 
 /* Answers a problem straight to the socket and has libmicrohttpd drop the connection. */
 void connection_refuse(struct connection *connection, enum status status, const char *detail) NONNULL;

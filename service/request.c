@@ -474,7 +474,7 @@ static void start_waiting(struct request *request)
 {
     request->phase = REQUEST_WAITING;
     list_waiting(request);
-    MHD_suspend_connection(request->connection->mhd);
+    connection_suspend(request->connection);
     if (request->connection->is_hung_up)
         connection_give_up_request(request->connection, false);
 }
@@ -545,7 +545,6 @@ enum MHD_Result request_handle(void *cls, struct MHD_Connection *mhd, const char
 
 void request_set_response(struct request *request, unsigned http_status, struct MHD_Response *response)
 {
-    struct loop *loop = request->connection->loop;
     bool was_waiting = request->phase == REQUEST_WAITING;
     request->http_status = http_status;
     request->response = response;
@@ -559,8 +558,7 @@ void request_set_response(struct request *request, unsigned http_status, struct 
     }
     if (!was_waiting)
         return;
-    MHD_resume_connection(request->connection->mhd);
-    loop->must_run_daemon = true;
+    connection_resume(request->connection);
 }
 
 void request_give_up(struct request *request, enum status why)

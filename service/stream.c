@@ -31,7 +31,7 @@ static ssize_t read_source(void *cls, uint64_t position, char *buffer, size_t le
     if (stream->is_over)
         return MHD_CONTENT_READER_END_OF_STREAM;
     stream->is_idle = true;
-    MHD_suspend_connection(request->connection->mhd);
+    connection_suspend(request->connection);
     return 0;
 }
 
@@ -71,8 +71,7 @@ void exchange_stream_more(struct exchange *x)
         return; /* libmicrohttpd asks by itself */
     stream->is_idle = false;
     request->sending_since_ns = request->connection->loop->now_ns;
-    MHD_resume_connection(request->connection->mhd);
-    request->connection->loop->must_run_daemon = true;
+    connection_resume(request->connection);
 }
 
 bool stream_is_open(const struct stream *stream) { return !stream->is_over; }
