@@ -10,6 +10,7 @@
 #include <openssl/evp.h>
 #include <string.h>
 
+#include "base/decimal.h"
 #include "base/json_scan.h"
 #include "base/utf8.h"
 
@@ -192,27 +193,17 @@ void json_key(struct buf *out, const char *key)
 
 #define DIGITS_MAX 40 /* of a 128-bit number: 39, and one for the sign */
 
-/* Writes the digits so that they end before `end`; returns the first. */
-static char *put_digits(char *end, uint64_t value)
-{
-    do {
-        *--end = (char)('0' + value % 10);
-        value /= 10;
-    } while (value > 0);
-    return end;
-}
-
 void json_uint(struct buf *out, uint64_t value)
 {
     char text[DIGITS_MAX], *end = text + sizeof text;
-    const char *first = put_digits(end, value);
+    const char *first = decimal_before(end, value);
     buf_append(out, first, (size_t)(end - first));
 }
 
 void json_int(struct buf *out, int64_t value)
 {
     char text[DIGITS_MAX], *end = text + sizeof text;
-    char *first = put_digits(end, value < 0 ? UINT64_C(0) - (uint64_t)value : (uint64_t)value);
+    char *first = decimal_before(end, value < 0 ? UINT64_C(0) - (uint64_t)value : (uint64_t)value);
     if (value < 0)
         *--first = '-';
     buf_append(out, first, (size_t)(end - first));
@@ -225,12 +216,12 @@ void json_u128(struct buf *out, unsigned __int128 value)
     /* 128-bit division is a library call: divide twice at most, then work on 64 bits. */
     while (value >= ten_to_19) {
         char *group_end = first;
-        first = put_digits(group_end, (uint64_t)(value % ten_to_19));
+        first = decimal_before(group_end, (uint64_t)(value % ten_to_19));
         while (group_end - first < 19)
             *--first = '0';
         value /= ten_to_19;
     }
-    first = put_digits(first, (uint64_t)value);
+    first = decimal_before(first, (uint64_t)value);
     buf_append(out, first, (size_t)(end - first));
 }
 
@@ -241,7 +232,7 @@ void json_ms(struct buf *out, uint64_t ns)
     for (int i = 0; i < 3; i++, us /= 10)
         *--first = (char)('0' + us % 10);
     *--first = '.';
-    first = put_digits(first, us);
+    first = decimal_before(first, us);
     buf_append(out, first, (size_t)(end - first));
 }
 

@@ -9,10 +9,11 @@
 #include <arpa/inet.h>
 #include <idn2.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
+#include "base/decimal.h"
+#include "base/json_write.h"
 #include "base/utf8.h"
 
 enum { LABEL_MAX = 63, HTTP_PORT = 80, HTTPS_PORT = 443 };
@@ -209,13 +210,23 @@ static bool ends_in_number(const char *host, size_t len)
     return label_len > 0 && digits == label_len;
 }
 
+static char *put_decimal(char *to, unsigned number)
+{
+    char digits[DECIMAL_DIGITS_MAX], *end = digits + sizeof digits;
+    const char *first = decimal_before(end, number);
+    return mempcpy(to, first, (size_t)(end - first));
+}
+
 static void set_ipv4(struct url_parts *parts, uint32_t address)
 {
     struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(address) };
     memcpy(&parts->address, &in, sizeof in);
     parts->address_len = sizeof in;
-    snprintf(parts->host, sizeof parts->host, "%u.%u.%u.%u", address >> 24, address >> 16 & 255, address >> 8 & 255,
-             address & 255);
+    char *to = parts->host;
+    for (int shift = 24; shift >= 0; shift -= 8) {
+        to = put_decimal(to, address >> shift & 255);
+        *to++ = shift > 0 ? '.' : '\0';
+    }
 }
 
 static bool is_ascii(const char *text, size_t len)
@@ -337,14 +348,18 @@ void url_rules_write(const struct url_parts *parts, const char *url, struct buf 
 {
     buf_str(out, parts->is_https ? "https://" : "http://");
     buf_str(out, parts->host);
-    if (parts->port != (parts->is_https ? HTTPS_PORT : HTTP_PORT))
-        buf_printf(out, ":%u", parts->port);
+    if (parts->port != (parts->is_https ? HTTPS_PORT : HTTP_PORT)) {
+        buf_byte(out, ':');
+        json_uint(out, parts->port);
+    }
     buf_str(out, url + parts->rest_at);
 }
 
 size_t url_rules_origin(const struct url_parts *parts, char ret_origin[static URL_ORIGIN_SIZE])
 {
-    int len = snprintf(ret_origin, URL_ORIGIN_SIZE, "%s://%s:%u", parts->is_https ? "https" : "http", parts->host,
-                       parts->port);
-    return len > 0 ? (size_t)len : 0;
+    char *to = stpcpy(stpcpy(ret_origin, parts->is_https ? "https://" : "http://"), parts->host);
+    *to++ = ':';
+    to = put_decimal(to, parts->port);
+    *to = '\0';
+    return (size_t)(to - ret_origin);
 }
