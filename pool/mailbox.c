@@ -1,7 +1,7 @@
 /* The words are the protocol; everything else in the mapping is plain bytes whose ownership the words pass on. A store
- * that gives bytes away is a release, the load that takes them an acquire. Posting and sleeping form Dekker's pattern:
- * the front end stores READY and then looks at is_sleeping, the worker stores is_sleeping and then looks for READY;
- * with sequentially consistent fences between, at least one of them sees the other.
+ * that gives bytes away is a release, the load that takes them an acquire. Posting with notifying and sleeping form
+ * Dekker's pattern: the front end stores READY and then looks at is_sleeping, the worker stores is_sleeping and then
+ * looks for READY; with sequentially consistent fences between, at least one of them sees the other.
  *
  * is_sleeping is the futex: whoever wants the worker up changes it from 1 to 0 and calls FUTEX_WAKE. If the waker is
  * killed between the two, the worker sleeps on with is_sleeping 0; the next front end wakes every worker when it
@@ -63,6 +63,10 @@ static void futex_wake(_Atomic uint32_t *word) { syscall(SYS_futex, word, FUTEX_
 void mailbox_post(struct mailbox *mailbox, unsigned slot, uint32_t sequence)
 {
     atomic_store_explicit(&mailbox->words[slot], pack(SLOT_READY, 0, sequence), memory_order_release);
+}
+
+void mailbox_notify(struct mailbox *mailbox)
+{
     atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load_explicit(&mailbox->is_sleeping, memory_order_seq_cst) != 0 &&
         atomic_exchange_explicit(&mailbox->is_sleeping, 0, memory_order_seq_cst) != 0)

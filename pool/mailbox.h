@@ -114,8 +114,11 @@ void spill_clear(const struct spill *spill, unsigned slot) NONNULL;
 
 struct slot_word mailbox_peek(const struct mailbox *mailbox, unsigned slot) NONNULL;
 
-/* Front end. post: the slot must be FREE and its request filled in; the worker is woken if it sleeps. */
+/* Front end. post: the slot must be FREE and its request filled in. A worker that sleeps does not notice until it is
+ * notified, which is owed. */
 void mailbox_post(struct mailbox *mailbox, unsigned slot, uint32_t sequence) NONNULL;
+/* Wakes the worker if it sleeps. */
+void mailbox_notify(struct mailbox *mailbox) NONNULL;
 /* True: the job was not claimed and never will be; the slot is FREE. */
 bool mailbox_recall(struct mailbox *mailbox, unsigned slot, uint32_t sequence) NONNULL MUST_CHECK;
 /* DONE, or RUNNING of a generation that was reaped, becomes FREE. */
@@ -126,7 +129,7 @@ void mailbox_wake(struct mailbox *mailbox) NONNULL;
 /* Worker. claim: the READY slot with the oldest sequence number becomes RUNNING; false: there is none. */
 bool mailbox_claim(struct mailbox *mailbox, uint32_t generation, unsigned *ret_slot) NONNULL MUST_CHECK;
 void mailbox_finish(struct mailbox *mailbox, unsigned slot) NONNULL;
-/* Blocks until something was posted, pinged or woken; may return for no reason. */
+/* Blocks until it is woken, unless something was posted or pinged; may return for no reason. */
 void mailbox_sleep(struct mailbox *mailbox) NONNULL;
 
 #endif

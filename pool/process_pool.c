@@ -354,6 +354,7 @@ void process_pool_collect(struct process_pool *pool, unsigned loop)
         collect_worker(pool, &pool->workers[i]);
     worker_turnover_look(pool, clock_now_ns());
     process_pool_dispatch(pool);
+    process_pool_notify_owed(pool);
     struct job *job = own->ended.first;
     own->ended = (struct job_list){ 0 };
     atomic_store_explicit(&own->has_ended, false, memory_order_relaxed);
@@ -363,6 +364,15 @@ void process_pool_collect(struct process_pool *pool, unsigned loop)
         job->on_done(job);
         job = next;
     }
+}
+
+void process_pool_end_turn(struct process_pool *pool)
+{
+    if (!atomic_load_explicit(&pool->is_notice_owed, memory_order_relaxed))
+        return;
+    pthread_mutex_lock(&pool->lock);
+    process_pool_notify_owed(pool);
+    pthread_mutex_unlock(&pool->lock);
 }
 
 bool process_pool_has_news(struct process_pool *pool, unsigned loop)

@@ -71,6 +71,9 @@ void process_pool_cancel(struct process_pool *pool, struct job *job, enum status
 /* Completes what is done for `loop` and fills the mailboxes again. To be called when the loop's bell rang and before it
  * sleeps. */
 void process_pool_collect(struct process_pool *pool, unsigned loop) NONNULL;
+/* To be called by each loop before it may sleep, after whatever submits: tiny jobs that came since the last
+ * process_pool_collect() may wait in the mailboxes of workers that sleep. */
+void process_pool_end_turn(struct process_pool *pool) NONNULL;
 /* True if process_pool_collect() would find something. To be asked between lying down and sleeping. */
 bool process_pool_has_news(struct process_pool *pool, unsigned loop) NONNULL;
 

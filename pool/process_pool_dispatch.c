@@ -6,6 +6,10 @@
 #include "pool/process_pool_internal.h"
 
 enum {
+    /* A job below it is not worth its own wake-up, which takes the front end as long: it waits for those that come in
+     * the same turn of the loop, but for no more than a few. */
+    TINY_NS = 20000,
+    NOTIFIED_AT = 8,
     AHEAD_NS = 2000000 /* of work that a worker may have and still be given more, lest it goes to sleep in between */
 };
 
@@ -20,6 +24,22 @@ static size_t result_max_of(const struct process_pool *pool, const struct job *j
 {
     size_t own = task_table[job->task]->result_max;
     return own > 0 && own < pool->config.result_max ? own : pool->config.result_max;
+}
+
+static void notify(struct worker_entry *worker)
+{
+    worker->unnoticed = 0;
+    mailbox_notify(worker->mailbox);
+}
+
+void process_pool_notify_owed(struct process_pool *pool)
+{
+    if (!atomic_load_explicit(&pool->is_notice_owed, memory_order_relaxed))
+        return;
+    atomic_store_explicit(&pool->is_notice_owed, false, memory_order_relaxed);
+    for (unsigned i = 0; i < pool->config.workers; i++)
+        if (pool->workers[i].unnoticed > 0)
+            notify(&pool->workers[i]);
 }
 
 /* The worker has a free slot. */
@@ -48,6 +68,11 @@ static void post(struct process_pool *pool, struct worker_entry *worker, struct 
     worker->is_spilled[slot] = job_bytes(job) > MAILBOX_INLINE_BYTES;
     worker->used++;
     mailbox_post(worker->mailbox, slot, job->sequence);
+    if (job->expected_ns > 0 && job->expected_ns < TINY_NS && ++worker->unnoticed < NOTIFIED_AT) {
+        atomic_store_explicit(&pool->is_notice_owed, true, memory_order_relaxed);
+    } else {
+        notify(worker);
+    }
 }
 
 /* The group's worker with the fewest jobs, if it has fewer than `limit` and will be done with them soon; NULL: none. */

@@ -37,6 +37,7 @@ struct process_pool {
     size_t held_bytes;      /* args and payloads of all jobs that have not ended */
     uint32_t next_sequence;
     uint64_t next_tick_ns;
+    _Atomic bool is_notice_owed; /* to some worker; readable without the lock */
     struct worker_entry *workers;
     struct loop_entry *loops;
     struct quarantine quarantine;
@@ -66,6 +67,8 @@ enum status process_pool_refusal(struct process_pool *pool, struct job *job, uin
 void process_pool_dispatch(struct process_pool *pool) NONNULL;
 /* The group's worker with the fewest jobs, if it has fewer than `limit` and will be done with them soon; NULL: none. */
 struct worker_entry *process_pool_least_busy(const struct group_entry *group, unsigned limit) NONNULL MUST_CHECK;
+/* Wakes the workers that were given tiny jobs since. */
+void process_pool_notify_owed(struct process_pool *pool) NONNULL;
 /* A job that was in a mailbox waits again. */
 void process_pool_put_back(struct process_pool *pool, struct job *job) NONNULL;
 /* Puts all READY jobs of a worker back into the queue, in their order. */

@@ -31,6 +31,7 @@ struct worker_entry {
     bool is_dismissed; /* doomed, but only because it is no longer needed: it is idle */
     bool is_retiring;  /* its successor is there: it gets no more jobs, and is recycled when it has none */
     struct worker_wear wear;
+    unsigned unnoticed;      /* jobs that it got since it was notified */
     bool is_long;            /* its running job takes long: nothing is posted behind it */
     const char *doom_reason; /* static text */
     uint64_t kill_ns;        /* when its cancelled job must have ended by itself; 0: it has none */

@@ -255,6 +255,7 @@ static void turn(struct loop *loop)
         give_up_all(loop);
     if (loop->must_run_daemon)
         run_daemon(loop);
+    process_pool_end_turn(app->process_pool);
     if (loop->index == 0) {
         drain_advance(loop->server, loop->now_ns);
         give_back_heap(loop);

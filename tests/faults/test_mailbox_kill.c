@@ -111,7 +111,9 @@ static enum status submit_payload(struct ctx *ctx, unsigned index, size_t len)
     probe->job.payload = ctx->payload;
     probe->job.payload_len = len;
     probe->job.has_payload = true;
-    return process_pool_submit(ctx->rig.pool, &probe->job);
+    enum status status = process_pool_submit(ctx->rig.pool, &probe->job);
+    process_pool_end_turn(ctx->rig.pool); /* a tiny job's worker is woken then */
+    return status;
 }
 
 /* A small job whose result is its own, and which takes the same instructions each time. */

@@ -206,6 +206,7 @@ void pool_rig_turn(struct pool_rig *rig, unsigned patience_ms)
     uint64_t now_ns = clock_now_ns();
     if (now_ns >= process_pool_next_tick(rig->pool))
         process_pool_tick(rig->pool, now_ns);
+    process_pool_end_turn(rig->pool);
 }
 
 bool pool_rig_wait(struct pool_rig *rig, bool (*holds)(void *context), void *context, uint32_t timeout_ms)

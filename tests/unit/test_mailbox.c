@@ -218,6 +218,7 @@ static void visit(struct poster *poster, unsigned slot)
     if (poster->posted[slot] == 0) {
         if (poster->next < RACE_JOBS) {
             mailbox_post(poster->mailbox, slot, poster->next);
+            mailbox_notify(poster->mailbox);
             poster->posted[slot] = ++poster->next;
         }
         return;
@@ -338,6 +339,7 @@ static void sleep__raced_by_posts__never_loses_a_wake_up(void **state)
         for (volatile unsigned spin = 0; spin < i % 256; spin++)
             ; /* meets the server at another instruction of its way to bed */
         mailbox_post(ctx->mailbox, awaited.slot, i);
+        mailbox_notify(ctx->mailbox);
         is_awake = spin_until(is_done, &awaited);
         mailbox_release(ctx->mailbox, awaited.slot);
     }
@@ -378,7 +380,8 @@ static void wake__waker_died_between_flag_and_wake__wakes_all_the_same(void **st
     /* the flag goes up before the wait; once /proc says S, the futex holds it */
     bool was_asleep = spin_until(is_asleep, ctx->mailbox) && wait_until(is_in_kernel, &pid, scaled_ms(LOST_MS));
     atomic_store(&ctx->mailbox->is_sleeping, 0);
-    mailbox_post(ctx->mailbox, 0, 1); /* finds the flag down */
+    mailbox_post(ctx->mailbox, 0, 1);
+    mailbox_notify(ctx->mailbox); /* finds the flag down */
     mailbox_wake(ctx->mailbox);
     bool is_awake = spin_until(is_done, &awaited);
     stop_server(pid);

@@ -115,6 +115,33 @@ static void collect__done__makes_the_news_old(void **state)
     assert_false(process_pool_has_news(ctx->rig.pool, 0));
 }
 
+static bool is_asleep(void *mailbox) { return atomic_load(&((struct mailbox *)mailbox)->is_sleeping) == 1; }
+
+/* Tiny ones, once that is known: the worker is woken for a few of them, or at the end of the turn. */
+static void submit__tiny_jobs__one_wake_up_for_several(void **state)
+{
+    struct ctx *ctx = *state;
+    struct mailbox *mailbox = ctx->rig.mailboxes[0];
+    start(ctx);
+    for (unsigned i = 0; i < 20 || (process_pool_get_run_ns(ctx->rig.pool, FAKE_ECHO) >= 10000 && i < 1000); i++) {
+        job_clear(&ctx->probes[0].job);
+        submit_some(ctx, 0, 1, FAKE_ECHO);
+        await(ctx, 0, 1);
+    }
+    if (process_pool_get_run_ns(ctx->rig.pool, FAKE_ECHO) >= 10000)
+        skip(); /* under a sanitizer they are not tiny */
+    assert_true(wait_until(is_asleep, mailbox, scaled_ms(WAIT_MS)));
+    submit_some(ctx, 20, 7, FAKE_ECHO);
+    assert_true(is_asleep(mailbox));
+    process_pool_end_turn(ctx->rig.pool);
+    assert_false(is_asleep(mailbox) && mailbox_peek(mailbox, 0).state == SLOT_READY);
+    await(ctx, 20, 7);
+    assert_true(wait_until(is_asleep, mailbox, scaled_ms(WAIT_MS)));
+    submit_some(ctx, 27, 8, FAKE_ECHO); /* enough of them to begin */
+    assert_true(pool_rig_wait_ended(&ctx->rig, ctx->probes + 27, 8, scaled_ms(WAIT_MS)));
+    assert_idle(ctx);
+}
+
 struct eager {
     struct pool_probe probe;
     struct process_pool *pool;
@@ -470,6 +497,7 @@ int main(void)
         TEST(submit__queue_full__refused_and_still_the_callers, one),
         TEST(submit__queue_full__admits_further_chunks_and_does_not_count_them, one),
         TEST(submit__too_many_bytes_held__refused_until_some_end, one),
+        TEST(submit__tiny_jobs__one_wake_up_for_several, one),
         TEST(collect__done__makes_the_news_old, one),
         TEST(collect__on_done_submits_again__works, one),
         TEST(cancel__queued__ends_with_the_reason, one),

@@ -349,6 +349,7 @@ static void post_echo(struct pool_rig *rig)
         (struct slot_request){ .task = FAKE_ECHO, .args_len = 7, .deadline_ns = CLOCK_NEVER, .result_max = 100 };
     memcpy(slot->request_bytes, "{\"n\":1}", 7);
     mailbox_post(rig->mailboxes[0], SLOT, 1);
+    mailbox_notify(rig->mailboxes[0]);
 }
 
 static bool is_rung(void *context)
