@@ -18,11 +18,11 @@ static size_t read_children(pid_t pid, const char *thread, pid_t *ret_pids, size
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     pid_t child = 0;
     ssize_t got;
-    while (fd >= 0 && (got = read(fd, text, sizeof text)) > 0)
-        for (ssize_t i = 0; i < got; i++) {
+    while (fd >= 0 && count < capacity && (got = read(fd, text, sizeof text)) > 0)
+        for (ssize_t i = 0; i < got && count < capacity; i++) {
             if (text[i] >= '0' && text[i] <= '9') {
                 child = child * 10 + (text[i] - '0');
-            } else if (child > 0 && count < capacity) {
+            } else if (child > 0) {
                 ret_pids[count++] = child;
                 child = 0;
             }

@@ -138,22 +138,13 @@ static const struct {
     { "max-result-bytes", "max-result-bytes" },
 };
 
-static const struct config_option *find_task_option(const char *key)
-{
-    char candidate[CONFIG_NAME_MAX];
-    const struct config_option *option = config_task_options;
-    while (config_option_key(option, candidate), strcmp(candidate, key) != 0)
-        option++;
-    return option;
-}
-
 bool config_tasks_check_bounds(const struct config *config, char ret_message[CONFIG_MESSAGE_MAX])
 {
     char part_text[CONFIG_TEXT_MAX], text[CONFIG_TEXT_MAX];
     for (size_t i = 0; i < config->task_count * ARRAY_LEN(bounds); i++) {
         const struct config_task *task = &config->tasks[i / ARRAY_LEN(bounds)];
         size_t n = i % ARRAY_LEN(bounds);
-        const struct config_option *part = find_task_option(bounds[n].part),
+        const struct config_option *part = config_task_option_find(bounds[n].part),
                                    *whole = config_option_find(bounds[n].whole);
         if (config_value_number(part, task) <= config_value_number(whole, config))
             continue;

@@ -123,6 +123,17 @@ static bool is_task_name(const char *name)
     return len > 0 && len < CONFIG_TASK_NAME_MAX && name[len] == '\0';
 }
 
+const struct config_option *config_task_option_find(const char *key)
+{
+    char candidate[CONFIG_NAME_MAX];
+    for (size_t i = 0; i < config_task_option_count; i++) {
+        config_option_key(&config_task_options[i], candidate);
+        if (strcmp(candidate, key) == 0)
+            return &config_task_options[i];
+    }
+    return NULL;
+}
+
 bool config_tasks_set(struct config *config, const char *name, const char *key, const char *value, unsigned line,
                       char ret_message[CONFIG_MESSAGE_MAX])
 {
@@ -141,21 +152,18 @@ bool config_tasks_set(struct config *config, const char *name, const char *key, 
         task = add(config, name, line);
     if (!task)
         return config_fail(ret_message, "no memory");
-    for (size_t i = 0; i < config_task_option_count; i++) {
-        char candidate[CONFIG_NAME_MAX], reason[CONFIG_MESSAGE_MAX], joined[CONFIG_TASK_TEXT_MAX];
-        const struct config_option *option = &config_task_options[i];
-        config_option_key(option, candidate);
-        if (strcmp(candidate, key) != 0)
-            continue;
-        if (task->given[i] && option->kind == CONFIG_KIND_TEXT) { /* an indented line continues the one above it */
-            snprintf(joined, sizeof joined, "%.500s %.500s", (const char *)task + option->offset, value);
-            value = joined;
-        } else if (task->given[i])
-            return config_fail(ret_message, "%s was set before", key);
-        task->given[i] = true;
-        return config_value_set(option, value, task, reason) || config_fail(ret_message, "%s: %s", key, reason);
-    }
-    return refuse_key(key, ret_message);
+    const struct config_option *option = config_task_option_find(key);
+    if (!option)
+        return refuse_key(key, ret_message);
+    char reason[CONFIG_MESSAGE_MAX], joined[CONFIG_TASK_TEXT_MAX];
+    bool *is_given = &task->given[option - config_task_options];
+    if (*is_given && option->kind == CONFIG_KIND_TEXT) { /* an indented line continues the one above it */
+        snprintf(joined, sizeof joined, "%.500s %.500s", (const char *)task + option->offset, value);
+        value = joined;
+    } else if (*is_given)
+        return config_fail(ret_message, "%s was set before", key);
+    *is_given = true;
+    return config_value_set(option, value, task, reason) || config_fail(ret_message, "%s: %s", key, reason);
 }
 
 /* ---- making tasks of them */

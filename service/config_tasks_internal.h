@@ -8,6 +8,9 @@
 extern const struct config_option config_task_options[];
 extern const size_t config_task_option_count;
 
+/* NULL: a task has no such key. */
+const struct config_option *config_task_option_find(const char *key) NONNULL MUST_CHECK;
+
 /* What can be said of a task that comes with the program; all else is what it is. */
 bool config_task_is_key_of_builtins(const char *key) NONNULL MUST_CHECK;
 
