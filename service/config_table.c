@@ -35,7 +35,7 @@ const struct config_option config_options[] = {
     { SERVICE, FIELD(max_connections), COUNT(1, 1000000, "4096"),
       .help = "clients connected at once; fewer if the limit of open files is lower" },
     { SERVICE, FIELD(max_header_bytes), BYTES(256, 64 * KIB, "8k"),
-      .help = "request line and header fields of one request (431 beyond)" },
+      .help = "request line and header fields of one request, cookies twice (431 beyond)" },
     { SERVICE, FIELD(max_url_bytes), BYTES(64, 64 * KIB, "6k"),
       .help = "request target: path and query (414 beyond)" },
     { SERVICE, FIELD(max_body_bytes), BYTES(1, GIB, "8m"),

@@ -221,7 +221,7 @@ static const uint8_t *read_chunk_end(struct http_guard *guard, const uint8_t *at
 static const uint8_t *read_head(struct http_guard *guard, const struct http_guard_limits *limits, const uint8_t *at,
                                 const uint8_t *end)
 {
-    const size_t room = limits->header_bytes - guard->header_bytes;
+    const size_t room = limits->header_bytes > guard->header_bytes ? limits->header_bytes - guard->header_bytes : 0;
     if (room == 0)
         return http_guard_refuse(guard, ST_HEADERS_TOO_LARGE, "the request header is larger than the limit");
     if ((size_t)(end - at) > room)

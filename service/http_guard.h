@@ -24,9 +24,8 @@
 #include "base/status.h"
 
 struct http_guard_limits {
-    unsigned header_bytes; /* request line, fields and trailers, with line ends: more is ST_HEADERS_TOO_LARGE */
-    unsigned
-        header_count; /* field lines, trailers included, and further cookies in them: more is ST_HEADERS_TOO_LARGE */
+    unsigned header_bytes; /* request line, fields, cookies once more, trailers; with line ends: ST_HEADERS_TOO_LARGE */
+    unsigned header_count; /* fields, further cookies in one, trailers: more is ST_HEADERS_TOO_LARGE */
     unsigned target_bytes; /* request target: more is ST_URI_TOO_LONG */
 };
 

@@ -72,9 +72,11 @@ static bool note_host(struct http_guard *guard, const uint8_t *at, const uint8_t
     return true;
 }
 
-/* libmicrohttpd lists each like a field. Too many are refused with the next line, be it the empty one. */
+/* libmicrohttpd copies them and lists each like a field. Too many are refused with the next line, be it the empty one.
+ */
 static void count_cookies(struct http_guard *guard, const uint8_t *at, const uint8_t *end)
 {
+    guard->header_bytes += (uint32_t)(end - at);
     for (; at < end; at++)
         guard->header_count += *at == ';' || *at == ',' ? 1 : 0;
 }

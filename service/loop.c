@@ -24,7 +24,7 @@ enum {
     EVENTS_MAX = 128,
     LONGEST_SLEEP_MS = 60000,
     ACCEPT_PAUSE_MS = 100,
-    POOL_ENTRY_BYTES = 56, /* what libmicrohttpd lists per field, query parameter and cookie */
+    POOL_ENTRY_BYTES = 64, /* what libmicrohttpd lists per field, query parameter and cookie, in whole blocks of 16 */
     POOL_REPLY_BYTES = 2048,
     HEAP_LOOK_MS = 5000,
     HEAP_SPARE_BYTES = 32 * 1024 * 1024

@@ -262,6 +262,17 @@ static void feed__cookies__refused_beyond_limit(void **state)
     assert_int_equal(verdict_of_many(start, more + 1, ",", "\r\n\r\n"), ST_HEADERS_TOO_LARGE);
 }
 
+/* They are copied. */
+static void feed__cookies__count_twice_as_header_bytes(void **state)
+{
+    (void)state;
+    static const char start[] = "GET / HTTP/1.1\r\n" H "Cookie:";
+    const size_t room = (limits.header_bytes - (sizeof start - 1) - sizeof "\r\n\r\n" + 1) / 2;
+    assert_int_equal(verdict_of_many(start, room, "x", "\r\n\r\n"), ST_OK);
+    assert_int_equal(verdict_of_many(start, room + 1, "x", "\r\n\r\n"), ST_HEADERS_TOO_LARGE);
+    assert_int_equal(verdict_of_many(start, limits.header_bytes, "x", ""), ST_HEADERS_TOO_LARGE);
+}
+
 static void feed__trailers__refused_beyond_limit(void **state)
 {
     (void)state;
@@ -426,6 +437,7 @@ int main(void)
         cmocka_unit_test(feed__target__refused_beyond_limit),
         cmocka_unit_test(feed__query_parameters__refused_beyond_limit),
         cmocka_unit_test(feed__cookies__refused_beyond_limit),
+        cmocka_unit_test(feed__cookies__count_twice_as_header_bytes),
         cmocka_unit_test(feed__trailers__refused_beyond_limit),
         cmocka_unit_test(feed__every_byte__judged_by_its_place),
         cmocka_unit_test(init__any_memory__idle),
