@@ -23,6 +23,7 @@
 #include "service/connection.h"
 #include "service/control.h"
 #include "service/drain.h"
+#include "service/heap.h"
 #include "service/loop.h"
 #include "service/version.h"
 
@@ -332,6 +333,7 @@ int frontend_main(const struct frontend_config *given)
 {
     static struct frontend frontend;
     confine(given->supervisor);
+    heap_setup();
     frontend.given = given;
     frontend.server.config = given->config;
     frontend.server.listen_fd = given->shared->listen_fd;

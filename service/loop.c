@@ -5,7 +5,6 @@
 #include "service/loop.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -17,6 +16,7 @@
 #include "pool/process_pool.h"
 #include "service/connection.h"
 #include "service/drain.h"
+#include "service/heap.h"
 #include "service/linger.h"
 #include "service/request.h"
 
@@ -26,8 +26,7 @@ enum {
     ACCEPT_PAUSE_MS = 100,
     POOL_ENTRY_BYTES = 64, /* what libmicrohttpd lists per field, query parameter and cookie, in whole blocks of 16 */
     POOL_REPLY_BYTES = 2048,
-    HEAP_LOOK_MS = 5000,
-    HEAP_SPARE_BYTES = 32 * 1024 * 1024
+    HEAP_LOOK_MS = 5000
 };
 
 #define LOOP_OF(watch, member) ((struct loop *)(void *)((char *)(watch)-offsetof(struct loop, member)))
@@ -204,8 +203,6 @@ static void give_up_all(struct loop *loop)
     }
 }
 
-/* glibc keeps what is freed below the top of a heap. Without this, the memory of a few hundred large answers would stay
- * ours for good. */
 static void give_back_heap(struct loop *loop)
 {
     const struct server *server = loop->server;
@@ -215,8 +212,7 @@ static void give_back_heap(struct loop *loop)
         return;
     loop->heap_requests = requests;
     loop->heap_due_ns = loop->now_ns + HEAP_LOOK_MS * NS_PER_MS;
-    if (mallinfo2().fordblks > HEAP_SPARE_BYTES)
-        malloc_trim(0);
+    heap_give_back();
 }
 
 /* Another front end accepts from now on; but a connection for which the kernel has woken this loop only is ours. */
