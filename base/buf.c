@@ -1,6 +1,6 @@
 /* buf: one realloc'ed block that doubles until it meets its limit.
  *
- * Every write passes through make_room(), the only place that compares lengths and asks for memory.
+ * Every write that does not fit passes through make_room(), the only place that asks for memory.
  * It never adds two lengths before it knows that their sum is at most `max`, so nothing can wrap.
  * The block is one byte longer than `cap`: vsnprintf() always stores a NUL, and a text that fills the
  * buffer to its limit must still have a place for it. */
@@ -57,13 +57,6 @@ void buf_append(struct buf *buf, const void *bytes, size_t len)
 }
 
 void buf_str(struct buf *buf, const char *text) { buf_append(buf, text, strlen(text)); }
-
-void buf_byte(struct buf *buf, char byte)
-{
-    if (!make_room(buf, 1))
-        return;
-    buf->data[buf->len++] = byte;
-}
 
 void buf_printf(struct buf *buf, const char *format, ...)
 {

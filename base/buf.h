@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/attrs.h"
 
@@ -24,9 +25,21 @@ struct buf {
 
 void buf_append(struct buf *buf, const void *bytes, size_t len) NONNULL;
 void buf_str(struct buf *buf, const char *text) NONNULL; /* without the NUL */
-void buf_byte(struct buf *buf, char byte) NONNULL;
 void buf_printf(struct buf *buf, const char *format, ...) PRINTF_LIKE(2, 3) NONNULL;
-#define buf_lit(buf, literal) buf_append((buf), "" literal, sizeof(literal) - 1)
+
+/* Inline: answers consist of literals, which are stored rather than copied. */
+static inline NONNULL void buf_append_inline(struct buf *buf, const void *bytes, size_t len)
+{
+    bool fits = buf->data != NULL && !buf->failed && len <= buf->cap - buf->len;
+    if (UNLIKELY(!fits)) {
+        buf_append(buf, bytes, len);
+        return;
+    }
+    memcpy(buf->data + buf->len, bytes, len);
+    buf->len += len;
+}
+static inline NONNULL void buf_byte(struct buf *buf, char byte) { buf_append_inline(buf, &byte, 1); }
+#define buf_lit(buf, literal) buf_append_inline((buf), "" literal, sizeof(literal) - 1)
 
 /* Room for `len` more bytes at data + len, or NULL (and failed set). The caller fills it and adds
  * to buf->len what it used. */

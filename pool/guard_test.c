@@ -164,7 +164,7 @@ static void set_up(struct lab *lab)
                                       .resolver = lab->resolver,
                                       .policy = &lab->policy,
                                       .memory = &lab->memory,
-                                      .user_agent = "twinpool guard test",
+                                      .user_agent_line = "User-Agent: twinpool guard test",
                                       .on_end = on_end };
     TAILQ_INIT(&lab->env.paused);
     lab->transfer = transfer_new(&lab->env);

@@ -108,7 +108,7 @@ struct io_pool {
     size_t queue_max, total_body_max, stream_window;
     unsigned per_call_max;
     unsigned thread_count, loop_count;
-    char *user_agent;
+    char *user_agent_line;
     struct trust_store *trust;
     struct memory_budget memory;
     struct io_thread *threads;

@@ -372,7 +372,7 @@ static void free_parts(struct io_pool *pool)
     timers_done(&pool->expiries);
     pthread_mutex_destroy(&pool->lock);
     trust_store_free(pool->trust);
-    free(pool->user_agent);
+    free(pool->user_agent_line);
     free(pool->threads);
     free(pool->ringers);
     free(pool->news);
@@ -402,11 +402,12 @@ static struct io_pool *new_pool(const struct io_pool_config *config)
         return NULL;
     pthread_mutex_init(&pool->lock, NULL);
     set_limits(pool, config);
-    pool->user_agent = strdup(config->user_agent);
+    if (asprintf(&pool->user_agent_line, "User-Agent: %s", config->user_agent) < 0)
+        pool->user_agent_line = NULL;
     pool->threads = calloc(config->threads, sizeof *pool->threads);
     pool->ringers = calloc((size_t)config->threads * config->loops, sizeof *pool->ringers);
     pool->news = aligned_alloc(_Alignof(struct io_news), config->loops * sizeof *pool->news);
-    if (hosts_init(&pool->hosts) && pool->user_agent && pool->threads && pool->ringers && pool->news) {
+    if (hosts_init(&pool->hosts) && pool->user_agent_line && pool->threads && pool->ringers && pool->news) {
         memset(pool->news, 0, config->loops * sizeof *pool->news);
         admission_init(&pool->admission, &pool->hosts, config->inflight_max, config->per_host_max);
         return pool;

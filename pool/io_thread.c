@@ -322,7 +322,7 @@ static bool init_env(struct io_thread *thread, const struct io_pool_config *conf
                        .memory = &pool->memory,
                        .trust = pool->trust,
                        .share = new_share(),
-                       .user_agent = pool->user_agent,
+                       .user_agent_line = pool->user_agent_line,
                        .min_rate = config->min_rate,
                        .max_ratio = config->max_ratio },
         .on_over = on_over,

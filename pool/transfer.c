@@ -31,7 +31,10 @@ struct transfer *transfer_new(struct transfer_env *env)
         return NULL;
     t->env = env;
     t->easy = curl_easy_init();
-    if (!t->easy) {
+    t->parsed_url = curl_url();
+    if (!t->easy || !t->parsed_url) {
+        curl_easy_cleanup(t->easy);
+        curl_url_cleanup(t->parsed_url);
         free(t);
         return NULL;
     }
@@ -50,6 +53,7 @@ void transfer_free(struct transfer *transfer)
     if (!transfer)
         return;
     curl_easy_cleanup(transfer->easy);
+    curl_url_cleanup(transfer->parsed_url);
     free(transfer->lines);
     buf_done(&transfer->url);
     buf_done(&transfer->pins);
@@ -180,12 +184,6 @@ static void clear_hop(struct transfer *t)
     response_head_clear(&t->head);
 }
 
-static bool no_memory(struct transfer *t)
-{
-    transfer_fail(t, ST_NO_MEMORY, transfer_phase(t), "%s", status_title(ST_NO_MEMORY));
-    return false;
-}
-
 /* The policy's words, and what led there if it is not the URL itself. Always false. */
 static bool refuse(struct transfer *t, enum status status)
 {
@@ -212,8 +210,10 @@ static bool hand_over(struct transfer *t)
 {
     transfer_enter(t, STAGE_CONNECTING);
     t->shard = shard_of_hop(t);
-    t->is_added = transfer_apply_hop(t) && curl_loop_add(t->env->loop, t->shard, t->easy);
-    return (t->is_added && transfer_watch_time(t)) || no_memory(t);
+    if (!transfer_apply_hop(t))
+        return false;
+    t->is_added = curl_loop_add(t->env->loop, t->shard, t->easy);
+    return (t->is_added && transfer_watch_time(t)) || transfer_no_memory(t);
 }
 
 static void pin_address(struct transfer *t, const struct sockaddr_storage *address)
@@ -255,7 +255,7 @@ static bool pin(struct transfer *t, const struct resolver_answer *answer)
         return refuse(t, refusal);
     t->refusal[0] = '\0';
     buf_byte(&t->pins, '\0');
-    return !t->pins.failed || no_memory(t);
+    return !t->pins.failed || transfer_no_memory(t);
 }
 
 static bool take_answer(struct transfer *t, const struct resolver_answer *answer)
@@ -287,7 +287,7 @@ static bool run_hop(struct transfer *t)
     const struct resolver_answer *answer = resolver_ask(t->env->resolver, t->parts.host, &t->lookup);
     if (answer)
         return take_answer(t, answer);
-    return transfer_watch_time(t) || no_memory(t);
+    return transfer_watch_time(t) || transfer_no_memory(t);
 }
 
 /* Makes `text` the current URL. */

@@ -41,11 +41,11 @@ struct transfer_env {
     const struct egress_policy *policy;
     struct memory_budget *memory;
     const struct trust_store *trust;
-    CURLSH *share; /* TLS sessions; NULL: none */
-    const char *user_agent;
-    uint32_t min_rate;    /* bytes a second over ten seconds; 0: any */
-    uint32_t max_ratio;   /* decoded to received bytes, above 1 MiB; 0: any */
-    bool skips_url_check; /* for the guard's test of itself: only the socket's own check stands between */
+    CURLSH *share;               /* TLS sessions; NULL: none */
+    const char *user_agent_line; /* "User-Agent: ..." */
+    uint32_t min_rate;           /* bytes a second over ten seconds; 0: any */
+    uint32_t max_ratio;          /* decoded to received bytes, above 1 MiB; 0: any */
+    bool skips_url_check;        /* for the guard's test of itself: only the socket's own check stands between */
     void (*on_end)(struct transfer *transfer);
     struct transfer_queue paused; /* transfer.c's own; TAILQ_INIT() */
 };

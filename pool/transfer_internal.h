@@ -35,9 +35,11 @@ struct transfer {
     bool sends_body;
     bool keeps_credentials; /* no hop has left the first origin */
     unsigned redirects;
-    struct buf pins;            /* "+host:port:address,…" of a name */
-    struct curl_slist pin_line; /* for CURLOPT_RESOLVE */
-    struct curl_slist *lines;   /* array of header lines, linked; grows */
+    struct buf pins;              /* "+host:port:address,…" of a name */
+    CURLU *parsed_url;            /* for CURLOPT_CURLU */
+    struct curl_slist pin_line;   /* for CURLOPT_RESOLVE */
+    struct curl_slist agent_line; /* for CURLOPT_HTTPHEADER */
+    struct curl_slist *lines;     /* array of header lines, linked; grows */
     size_t line_capacity;
     size_t resolved_count; /* addresses that were pinned */
 
@@ -77,7 +79,7 @@ struct transfer {
 
 /* transfer_request.c */
 void transfer_configure(struct transfer *t) NONNULL;            /* all options of a plain GET */
-bool transfer_apply_hop(struct transfer *t) NONNULL MUST_CHECK; /* false: no memory */
+bool transfer_apply_hop(struct transfer *t) NONNULL MUST_CHECK; /* false: the outcome says why */
 bool transfer_will_follow(const struct transfer *t)
     NONNULL MUST_CHECK; /* a redirect, by its status, header and our limit */
 
@@ -103,6 +105,7 @@ void transfer_note_ended(struct transfer *t, enum status status, unsigned http_s
 /* transfer_result.c */
 void transfer_fail(struct transfer *t, enum status status, const char *phase, const char *format, ...)
     __attribute__((format(printf, 4, 5), nonnull));
+bool transfer_no_memory(struct transfer *t) NONNULL;                  /* sets the outcome; always false */
 void transfer_map_failure(struct transfer *t, CURLcode code) NONNULL; /* sets the outcome */
 void transfer_fill_answer(struct transfer *t) NONNULL;
 

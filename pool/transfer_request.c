@@ -191,6 +191,7 @@ void transfer_configure(struct transfer *t)
 {
     CURL *easy = t->easy;
     configure_callbacks(t);
+    curl_easy_setopt(easy, CURLOPT_CURLU, t->parsed_url);
     /* What libcurl would do by itself and must not: proxies from the environment, other protocols, redirects, HTTP/0.9,
      * .netrc. */
     curl_easy_setopt(easy, CURLOPT_PROXY, "");
@@ -200,7 +201,6 @@ void transfer_configure(struct transfer *t)
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L);
     curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-    curl_easy_setopt(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, (long)ADDRESSES_LIFETIME_S);
     /* Certificates are verified against a store that on_tls() sets; libcurl would read the files for every connection.
@@ -214,8 +214,9 @@ void transfer_configure(struct transfer *t)
     curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)RECEIVE_BUFFER_BYTES);
     curl_easy_setopt(easy, CURLOPT_MAXLIFETIME_CONN, (long)CONNECTION_LIFETIME_S);
-    curl_easy_setopt(easy, CURLOPT_USERAGENT, t->env->user_agent);
-    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, &accept_line);
+    /* Not CURLOPT_USERAGENT: libcurl 7.88 formats what it sends byte by byte, and that line twice. */
+    t->agent_line = (struct curl_slist){ .data = (char *)(uintptr_t)t->env->user_agent_line, .next = &accept_line };
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, &t->agent_line);
 }
 
 static bool line_is_named(const char *line, const char *name)
@@ -260,15 +261,16 @@ static bool apply_header_lines(struct transfer *t)
     size_t given = 0, count = 0;
     while (lines[given])
         given++;
-    if (!make_room_for_lines(t, given + 5))
+    if (!make_room_for_lines(t, given + 6))
         return false;
-    bool has_type = false, has_trace = false;
+    bool has_type = false, has_trace = false, has_agent = false;
     for (size_t i = 0; i < given; i++) {
         bool is_type = line_is_named(lines[i], "Content-Type");
         if ((!t->keeps_credentials && is_credential(lines[i])) || (is_type && !t->sends_body && item->body_len > 0))
             continue;
         has_type = has_type || is_type;
         has_trace = has_trace || line_is_named(lines[i], "traceparent");
+        has_agent = has_agent || line_is_named(lines[i], "User-Agent");
         link_line(t, &count, lines[i]);
         if (line_is_named(lines[i], "Range")) /* of the coded form it would be */
             t->accepts_codings = false;
@@ -280,6 +282,8 @@ static bool apply_header_lines(struct transfer *t)
     }
     if (t->spec.call->traceparent && !has_trace)
         link_line(t, &count, t->spec.call->traceparent);
+    if (!has_agent)
+        link_line(t, &count, t->env->user_agent_line);
     if (t->accepts_codings)
         link_line(t, &count, accept_line.data);
     link_line(t, &count, loop_line.data);
@@ -335,6 +339,20 @@ static bool is_plain(const struct transfer *t)
            !t->spec.is_hedge && !t->is_fresh;
 }
 
+/* Parsed here, because libcurl would write the URL out once more after it has parsed it, byte by byte (7.88). The text
+ * is what it takes for the effective URL. */
+static bool set_url(struct transfer *t)
+{
+    CURLUcode code = curl_url_set(t->parsed_url, CURLUPART_URL, t->url.data, CURLU_DISALLOW_USER);
+    if (code != CURLUE_OK && code != CURLUE_OUT_OF_MEMORY) {
+        transfer_fail(t, ST_BAD_URL, "url", "%s", curl_url_strerror(code));
+        return false;
+    }
+    if (code == CURLUE_OK && curl_easy_setopt(t->easy, CURLOPT_URL, t->url.data) == CURLE_OK)
+        return true;
+    return transfer_no_memory(t);
+}
+
 bool transfer_apply_hop(struct transfer *t)
 {
     t->accepts_codings = true;
@@ -343,7 +361,7 @@ bool transfer_apply_hop(struct transfer *t)
         transfer_configure(t);
         t->is_special = false;
     }
-    if (curl_easy_setopt(t->easy, CURLOPT_URL, t->url.data) != CURLE_OK)
+    if (!set_url(t))
         return false;
     if (t->parts.address_len == 0) {
         t->pin_line.data = t->pins.data;
@@ -361,5 +379,5 @@ bool transfer_apply_hop(struct transfer *t)
     if (wants_fresh_connection(t, is_http2))
         curl_easy_setopt(t->easy, CURLOPT_FRESH_CONNECT, 1L);
     apply_method(t);
-    return apply_header_lines(t);
+    return apply_header_lines(t) || transfer_no_memory(t);
 }

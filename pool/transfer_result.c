@@ -45,6 +45,12 @@ void transfer_fail(struct transfer *t, enum status status, const char *phase, co
     outcome->was_sent = outcome->was_sent || t->sent_ns > 0;
 }
 
+bool transfer_no_memory(struct transfer *t)
+{
+    transfer_fail(t, ST_NO_MEMORY, transfer_phase(t), "%s", status_title(ST_NO_MEMORY));
+    return false;
+}
+
 /* The failures that our callbacks caused. */
 static void map_own_failure(struct transfer *t)
 {
