@@ -227,12 +227,8 @@ void json_u128(struct buf *out, unsigned __int128 value)
 
 void json_ms(struct buf *out, uint64_t ns)
 {
-    uint64_t us = ns / 1000 + (ns % 1000 >= 500);
-    char text[DIGITS_MAX], *end = text + sizeof text, *first = end;
-    for (int i = 0; i < 3; i++, us /= 10)
-        *--first = (char)('0' + us % 10);
-    *--first = '.';
-    first = decimal_before(first, us);
+    char text[DECIMAL_MS_MAX], *end = text + sizeof text;
+    const char *first = decimal_ms_before(end, ns);
     buf_append(out, first, (size_t)(end - first));
 }
 

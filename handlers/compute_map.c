@@ -12,13 +12,11 @@
 #include "handlers/map_options.h"
 #include "handlers/map_stream.h"
 
-enum { TAIL_MAX_BYTES = 256 };
-
 /* The answer in the making; it owns the call. */
 struct document {
     struct map_call *call;
     size_t count;
-    char tail[TAIL_MAX_BYTES];
+    char tail[SUMMARY_TEXT_SIZE];
     struct segment segments[];
 };
 
@@ -70,7 +68,7 @@ static void fill_document(struct document *document, struct json_slice unfinishe
         i += piece.covers;
     }
     add_segment(document, bracket, sizeof bracket - 1);
-    add_segment(document, document->tail, map_call_sum_up(call, document->tail, sizeof document->tail));
+    add_segment(document, document->tail, map_call_sum_up(call, document->tail));
     add_segment(document, end, sizeof end - 1);
 }
 

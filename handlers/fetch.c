@@ -75,7 +75,7 @@ static void write_tail(struct fetch_request *request)
     static const char start[] = "],", end[] = "}";
     size_t at = sizeof start - 1;
     memcpy(request->tail, start, at);
-    at += fetch_request_sum_up(request, request->tail + at, sizeof request->tail - at - sizeof end);
+    at += fetch_request_sum_up(request, request->tail + at);
     memcpy(request->tail + at, end, sizeof end);
 }
 

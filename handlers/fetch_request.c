@@ -108,9 +108,14 @@ static void add_unknown(struct fetch_reader *reader, const char *name, bool is_i
 }
 
 /* An object of "urls": its own URL and options over the defaults, which the item has already. */
-static void read_item_object(struct fetch_reader *reader, const cJSON *object, struct fetch_item *item)
+static void read_item_object(struct fetch_reader *reader, const cJSON *object, size_t index, struct fetch_item *item)
 {
     const cJSON *member;
+    snprintf(reader->at, sizeof reader->at, "/urls/%zu", index);
+    if (!cJSON_IsObject(object)) {
+        fetch_errors_add(&reader->errors, reader->at, NULL, "must be a string or an object with a url");
+        return;
+    }
     cJSON_ArrayForEach(member, object)
     {
         if (strcmp(member->string, "url") == 0)
@@ -139,13 +144,10 @@ static void read_urls(struct fetch_reader *reader, const cJSON *urls, const stru
         cJSON_ArrayForEach(entry, urls)
         {
             *item = *defaults;
-            snprintf(reader->at, sizeof reader->at, "/urls/%zu", (size_t)(item - call->items));
-            if (cJSON_IsObject(entry))
-                read_item_object(reader, entry, item);
-            else if (cJSON_IsString(entry))
+            if (cJSON_IsString(entry))
                 item->url = entry->valuestring;
             else
-                fetch_errors_add(&reader->errors, reader->at, NULL, "must be a string or an object with a url");
+                read_item_object(reader, entry, (size_t)(item - call->items), item);
             item++;
         }
     }
@@ -366,15 +368,14 @@ static size_t count_succeeded(const struct fetch_call *call)
     return succeeded;
 }
 
-size_t fetch_request_sum_up(const struct fetch_request *request, char *ret_text, size_t size)
+size_t fetch_request_sum_up(const struct fetch_request *request, char ret_text[static SUMMARY_TEXT_SIZE])
 {
     const struct fetch_call *call = &request->call;
-    size_t ok = count_ok(call), succeeded = count_succeeded(call);
-    char quorum[96] = "";
-    if (call->required > 0)
-        snprintf(quorum, sizeof quorum, ",\"quorum\":{\"required\":%zu,\"succeeded\":%zu,\"met\":%s}", call->required,
-                 succeeded, succeeded >= call->required ? "true" : "false");
-    int len = snprintf(ret_text, size, "\"ok\":%zu,\"failed\":%zu%s,\"elapsed_ms\":%.3f", ok, call->count - ok, quorum,
-                       clock_ms(clock_now_ns() - call->started_ns));
-    return len > 0 ? (size_t)len : 0;
+    return summary_write(&(struct summary){ .count = call->count,
+                                            .ok = count_ok(call),
+                                            .has_quorum = call->required > 0,
+                                            .required = call->required,
+                                            .succeeded = count_succeeded(call),
+                                            .started_ns = call->started_ns },
+                         ret_text);
 }

@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/attrs.h"
 #include "handlers/handler.h"
+#include "handlers/summary.h"
 #include "pool/fetch_call.h"
 
 struct cJSON;
@@ -21,12 +22,12 @@ struct fetch_request {
     struct cJSON *tree; /* the parsed body, whose strings the items use; NULL for GET */
     char traceparent[sizeof "traceparent: " + 56];
     /* of the answer: fetch.c's and fetch_stream.c's */
-    char tail[192];
+    char tail[SUMMARY_TEXT_SIZE + sizeof "],}"];
     struct fetch_stream *stream; /* NULL: it is not streamed */
 };
 
-/* The end of every answer to a list: `"ok":…,"failed":…[,"quorum":{…}],"elapsed_ms":…`. Returns its length. */
-size_t fetch_request_sum_up(const struct fetch_request *request, char *ret_text, size_t size) NONNULL;
+/* summary_write() of the call, which is over. */
+size_t fetch_request_sum_up(const struct fetch_request *request, char ret_text[static SUMMARY_TEXT_SIZE]) NONNULL;
 
 /* True: *ret_request is the caller's, fetch_request_free() it. False: refused, and already answered. */
 bool fetch_request_from_body(struct exchange *x, struct fetch_request **ret_request) NONNULL MUST_CHECK;

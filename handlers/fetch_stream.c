@@ -26,7 +26,7 @@ struct fetch_stream {
     struct fetch_item *item; /* being sent; NULL: none */
     struct piece pieces[PIECES_MAX];
     unsigned next_piece, piece_count;
-    char text[256]; /* the summary, or what stands for a result without memory */
+    char text[SUMMARY_TEXT_SIZE + 32]; /* the summary, or what stands for a result without memory */
 };
 
 static void free_if_over(struct fetch_request *request)
@@ -55,9 +55,9 @@ static void set_pieces(struct fetch_stream *stream, const char *event, const cha
 static void set_summary(struct fetch_request *request)
 {
     struct fetch_stream *stream = request->stream;
-    char sums[192];
-    fetch_request_sum_up(request, sums, sizeof sums);
-    snprintf(stream->text, sizeof stream->text, "{\"summary\":{%s}}", sums);
+    char sums[SUMMARY_TEXT_SIZE];
+    int len = (int)fetch_request_sum_up(request, sums);
+    snprintf(stream->text, sizeof stream->text, "{\"summary\":{%.*s}}", len, sums);
     stream->is_summed_up = true;
     set_pieces(stream, "event: summary\ndata: ", stream->text, strlen(stream->text));
 }

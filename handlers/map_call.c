@@ -404,17 +404,15 @@ struct json_slice map_call_unfinished(struct map_call *call)
     return (struct json_slice){ .at = out->data, .len = out->failed ? 0 : out->len };
 }
 
-size_t map_call_sum_up(const struct map_call *call, char *ret_text, size_t size)
+size_t map_call_sum_up(const struct map_call *call, char ret_text[static SUMMARY_TEXT_SIZE])
 {
-    size_t required = call->options.required;
-    char quorum[96] = "";
-
-    if (call->options.has_quorum)
-        snprintf(quorum, sizeof quorum, ",\"quorum\":{\"required\":%zu,\"succeeded\":%zu,\"met\":%s}", required,
-                 call->ok, call->ok >= required ? "true" : "false");
-    int len = snprintf(ret_text, size, "\"ok\":%zu,\"failed\":%zu%s,\"elapsed_ms\":%.3f", call->ok,
-                       call->item_count - call->ok, quorum, clock_ms(clock_now_ns() - call->received_ns));
-    return len > 0 ? (size_t)len : 0;
+    return summary_write(&(struct summary){ .count = call->item_count,
+                                            .ok = call->ok,
+                                            .has_quorum = call->options.has_quorum,
+                                            .required = call->options.required,
+                                            .succeeded = call->ok,
+                                            .started_ns = call->received_ns },
+                         ret_text);
 }
 
 /* ---- life */

@@ -16,6 +16,7 @@
 #include "handlers/handler.h"
 #include "handlers/map_options.h"
 #include "handlers/map_pace.h"
+#include "handlers/summary.h"
 
 struct map_lane;   /* handlers/map_call.c: a chunk at a time */
 struct map_stream; /* handlers/map_stream.c */
@@ -88,7 +89,7 @@ void map_call_give_back(struct map_call *call, struct map_piece *piece) NONNULL;
 
 /* `{"error":…}` of each item that was not finished; ask for it only if there is one. Empty: no memory. */
 struct json_slice map_call_unfinished(struct map_call *call) NONNULL;
-/* `"ok":…,"failed":…[,"quorum":{…}],"elapsed_ms":…`. Returns its length. */
-size_t map_call_sum_up(const struct map_call *call, char *ret_text, size_t size) NONNULL;
+/* summary_write() of the call, which is over. */
+size_t map_call_sum_up(const struct map_call *call, char ret_text[static SUMMARY_TEXT_SIZE]) NONNULL;
 
 #endif

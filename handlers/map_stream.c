@@ -27,7 +27,7 @@ struct map_stream {
     struct part parts[PARTS_MAX];
     unsigned next_part, part_count;
     char index[48];
-    char summary[256];
+    char summary[SUMMARY_TEXT_SIZE];
 };
 
 /* What stands around results and summary. */
@@ -105,7 +105,7 @@ static void load_summary(struct map_call *call)
     struct map_stream *stream = call->stream;
     bool is_all = call->item_count == 0; /* then nothing came before it */
 
-    size_t len = map_call_sum_up(call, stream->summary, sizeof stream->summary);
+    size_t len = map_call_sum_up(call, stream->summary);
     stream->is_summed_up = true;
     set_parts(stream, text_part(is_all && call->options.form == ANSWER_JSON ? frame->before_first : ""),
               text_part(frame->before_summary), (struct part){ stream->summary, len }, text_part(frame->after_summary));

@@ -210,13 +210,6 @@ static bool ends_in_number(const char *host, size_t len)
     return label_len > 0 && digits == label_len;
 }
 
-static char *put_decimal(char *to, unsigned number)
-{
-    char digits[DECIMAL_DIGITS_MAX], *end = digits + sizeof digits;
-    const char *first = decimal_before(end, number);
-    return mempcpy(to, first, (size_t)(end - first));
-}
-
 static void set_ipv4(struct url_parts *parts, uint32_t address)
 {
     struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(address) };
@@ -224,7 +217,7 @@ static void set_ipv4(struct url_parts *parts, uint32_t address)
     parts->address_len = sizeof in;
     char *to = parts->host;
     for (int shift = 24; shift >= 0; shift -= 8) {
-        to = put_decimal(to, address >> shift & 255);
+        to = decimal_put(to, address >> shift & 255);
         *to++ = shift > 0 ? '.' : '\0';
     }
 }
@@ -359,7 +352,7 @@ size_t url_rules_origin(const struct url_parts *parts, char ret_origin[static UR
 {
     char *to = stpcpy(stpcpy(ret_origin, parts->is_https ? "https://" : "http://"), parts->host);
     *to++ = ':';
-    to = put_decimal(to, parts->port);
+    to = decimal_put(to, parts->port);
     *to = '\0';
     return (size_t)(to - ret_origin);
 }
