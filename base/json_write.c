@@ -1,10 +1,9 @@
 /* json_write: JSON tokens, formatted by hand.
  *
- * Strings are the hot path: whole fetched bodies go through json_string(). It passes over the bytes twice, sixteen at
- * a time: once to learn the exact length of the result, so that room is reserved once and the limit of the buffer is
- * met exactly; and once to copy, where each block is stored before it is looked at and the block with a special byte
- * is taken up again behind that byte. A store never passes the reserved room: every input byte still to come needs
- * at least one byte of it. */
+ * Strings are the hot path: whole fetched bodies go through json_string(), sixteen bytes at a time. Each block is
+ * stored before it is looked at, and one with a special byte is taken up again behind that byte. Where the buffer has
+ * not room for the worst, the exact length of a piece is learned first, so that the limit of the buffer is met exactly.
+ * A store never passes the room: every input byte still to come needs at least one byte of it. */
 #include "base/json_write.h"
 
 #include <openssl/evp.h>
@@ -15,6 +14,8 @@
 #include "base/utf8.h"
 
 /* ---- strings */
+
+enum { PIECE_BYTES = 2048, GROWTH_MAX = 6 };
 
 static const char hex_digits[] = "0123456789abcdef";
 
@@ -103,27 +104,29 @@ static char *put_escaped(char *to, const char *at, const char *end)
     return to;
 }
 
-void json_string(struct buf *out, const char *utf8, size_t len)
-{
-    const char *end = utf8 + len;
-    size_t quoted_len = escaped_len(utf8, end) + 2;
-    char *to = buf_reserve(out, quoted_len);
-    if (to == NULL)
-        return;
-    *to++ = '"';
-    to = put_escaped(to, utf8, end);
-    *to = '"';
-    out->len += quoted_len;
-}
-
 static void append_escaped(struct buf *out, const char *at, const char *end)
 {
-    size_t len = escaped_len(at, end);
-    char *to = buf_reserve(out, len);
-    if (to == NULL)
+    while (at < end && !out->failed) {
+        size_t piece = end - at < PIECE_BYTES ? (size_t)(end - at) : PIECE_BYTES;
+        bool has_room = out->data != NULL && out->cap - out->len >= piece * GROWTH_MAX;
+        char *to = has_room ? out->data + out->len : buf_reserve(out, escaped_len(at, at + piece));
+        if (to == NULL)
+            return;
+        out->len = (size_t)(put_escaped(to, at, at + piece) - out->data);
+        at += piece;
+    }
+}
+
+void json_string(struct buf *out, const char *utf8, size_t len)
+{
+    size_t before = out->len;
+    if (buf_reserve(out, len + 2) == NULL)
         return;
-    put_escaped(to, at, end);
-    out->len += len;
+    buf_byte(out, '"');
+    append_escaped(out, utf8, utf8 + len);
+    buf_byte(out, '"');
+    if (out->failed)
+        out->len = before;
 }
 
 void json_text(struct buf *out, const char *bytes) { json_string_lossy(out, bytes, strlen(bytes)); }

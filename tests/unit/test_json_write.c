@@ -114,6 +114,32 @@ static void string__exactly_the_limit__fits_and_one_less_fails_whole(void **stat
     buf_done(&buf);
 }
 
+/* With much room it is not counted first what the text will take, with little it is. */
+static void string__any_room__is_written_alike(void **state)
+{
+    enum { LEN = 7000 };
+    struct buf *expected = *state;
+    char text[LEN];
+    for (size_t i = 0; i < LEN; i++)
+        text[i] = (char)(i % 11 == 0 ? i / 11 % 32 : 'a' + i % 26);
+    json_string(expected, text, LEN);
+    for (size_t room = 1; room <= LEN * 6; room += 331) {
+        struct buf buf = BUF_INIT(expected->len + room - 1);
+        assert_non_null(buf_reserve(&buf, room < buf.max ? room : buf.max));
+        json_string(&buf, text, LEN);
+        assert_false(buf.failed);
+        assert_int_equal(buf.len, expected->len);
+        assert_memory_equal(buf.data, expected->data, buf.len);
+        buf_done(&buf);
+        buf = BUF_INIT(expected->len - 1);
+        assert_non_null(buf_reserve(&buf, room < buf.max ? room : buf.max));
+        json_string(&buf, text, LEN);
+        assert_true(buf.failed);
+        assert_int_equal(buf.len, 0);
+        buf_done(&buf);
+    }
+}
+
 static void text__bytes_that_are_not_utf8__become_replacements(void **state)
 {
     struct buf *buf = *state;
@@ -318,6 +344,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(string__each_byte_at_each_place__reads_back, setup, teardown),
         cmocka_unit_test_setup_teardown(string__long_and_full_of_escapes__reads_back, setup, teardown),
         cmocka_unit_test(string__exactly_the_limit__fits_and_one_less_fails_whole),
+        cmocka_unit_test_setup_teardown(string__any_room__is_written_alike, setup, teardown),
         cmocka_unit_test_setup_teardown(text__bytes_that_are_not_utf8__become_replacements, setup, teardown),
         cmocka_unit_test_setup_teardown(text__any_two_bytes__are_valid_json, setup, teardown),
         cmocka_unit_test_setup_teardown(string_lossy__any_bytes__like_text_and_nul_too, setup, teardown),
