@@ -398,6 +398,7 @@ void process_pool_worker_started(struct process_pool *pool, unsigned index, uint
     worker->generation = generation;
     worker->pid = pid;
     worker->posted_ns = clock_now_ns();
+    worker->idle_ns = 0; /* its predecessor's says nothing about it */
     worker_turnover_begin(pool, worker, worker->posted_ns);
     for (unsigned slot = 0; slot < MAILBOX_SLOTS; slot++) { /* left over by a front end that died: for nobody */
         struct slot_word word = mailbox_peek(worker->mailbox, slot);

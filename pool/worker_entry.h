@@ -36,7 +36,7 @@ struct worker_entry {
     const char *doom_reason; /* static text */
     uint64_t kill_ns;        /* when its cancelled job must have ended by itself; 0: it has none */
     uint64_t suspect_ns;     /* since when */
-    uint64_t idle_ns;        /* since when it has no jobs, if it has none */
+    uint64_t idle_ns;        /* since when it has no jobs, if it has none; 0: nobody has looked yet */
     uint64_t posted_ns;      /* since when it has jobs of which it should claim one */
     uint32_t seen_done;
     uint64_t jobs_done;

@@ -123,6 +123,8 @@ static void shrink(struct process_pool *pool, struct group_entry *group, uint64_
         struct worker_entry *worker = &group->seats[i - 1];
         if (!is_working(worker) || worker->used > 0)
             continue;
+        if (worker->idle_ns == 0) /* it has come up since the pool last collected */
+            worker->idle_ns = now_ns;
         uint64_t due_ns = worker->idle_ns + group->limits.idle_max_ns;
         if (now_ns < due_ns) {
             process_pool_look_again(pool, due_ns);

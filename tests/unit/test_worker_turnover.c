@@ -188,6 +188,25 @@ static void number__start_takes_longer_than_idleness__works_all_the_same(void **
     assert_true(pool_rig_wait(&ctx->rig, is_alone, ctx, scaled_ms(WAIT_MS)));
 }
 
+static bool are_two(void *ctx) { return count_living(ctx) == 2; }
+
+/* Between two collections, too. */
+static void number__up_but_not_collected__is_not_taken_for_idle(void **state)
+{
+    struct ctx *ctx = *state;
+    ctx->rig.run_worker = start_slowly;
+    occupy(ctx, 0);
+    assert_int_equal(submit(ctx, 1, FAKE_GATE, 1), ST_OK);
+    assert_true(pool_rig_wait(&ctx->rig, are_two, ctx, scaled_ms(WAIT_MS)));
+    nap_us(scaled_ms(5 * IDLE_MS) * 1000);
+    process_pool_tick(ctx->rig.pool, clock_now_ns());
+    wait_entered(ctx, 1);
+    assert_int_equal(ctx->rig.members[1].generation, 1);
+    open_gate(0);
+    open_gate(1);
+    await(ctx, 0, 2);
+}
+
 static void number__another_front_end__as_many_as_at_first(void **state)
 {
     struct ctx *ctx = *state;
@@ -218,6 +237,8 @@ int main(void)
                                         close_case),
         cmocka_unit_test_setup_teardown(number__start_takes_longer_than_idleness__works_all_the_same,
                                         setup_one_to_three, close_case),
+        cmocka_unit_test_setup_teardown(number__up_but_not_collected__is_not_taken_for_idle, setup_one_to_three,
+                                        close_case),
         cmocka_unit_test_setup_teardown(number__another_front_end__as_many_as_at_first, setup_one_to_three, close_case),
     };
     return cmocka_run_group_tests_name("worker_turnover", tests, NULL, NULL);
