@@ -24,7 +24,7 @@ all: ## build the program: build/twinpool (the default)
 run: all ## build, then serve on 127.0.0.1:8080 until Ctrl-C; ARGS='--workers 4' adds options
 	@exec $(BUILD)/twinpool $(ARGS)
 
-test: ## every test: unit, integration, faults (under two minutes)
+test: ## every test: unit, integration, faults (five minutes)
 	$(call need,build test)
 	$(call build_in,$(BUILD),unit integration faults)
 	@scripts/run-tests $(BUILD) unit integration faults
@@ -44,7 +44,7 @@ asan: ## every test under AddressSanitizer and UndefinedBehaviorSanitizer, in bu
 	$(call build_in,$(BUILD)/asan,unit integration faults SANITIZER=address)
 	@scripts/run-tests $(BUILD)/asan unit integration faults
 
-tsan: ## every test under ThreadSanitizer, in build/tsan
+tsan: ## every test that has threads, under ThreadSanitizer, in build/tsan
 	$(call need,build test)
 	$(call build_in,$(BUILD)/tsan,unit integration faults SANITIZER=thread)
 	@scripts/run-tests $(BUILD)/tsan unit integration faults
