@@ -156,6 +156,14 @@ static bool has_news(struct loop *loop)
     return process_pool_has_news(app->process_pool, loop->index) || io_pool_has_news(app->io_pool, loop->index);
 }
 
+/* There was something to do since the heap was looked at, and there is nothing now. */
+static bool owes_heap_look(const struct loop *loop)
+{
+    const struct server *server = loop->server;
+    return atomic_load_explicit(&server->requests, memory_order_relaxed) != loop->heap_requests &&
+           atomic_load_explicit(&server->requests_in_flight, memory_order_relaxed) == 0;
+}
+
 static int sleep_ms(struct loop *loop)
 {
     uint64_t due_ns = timers_next(&loop->timers);
@@ -167,6 +175,8 @@ static int sleep_ms(struct loop *loop)
         uint64_t tick_ns = process_pool_next_tick(loop->server->app.process_pool);
         if (tick_ns < due_ns)
             due_ns = tick_ns;
+        if (loop->heap_due_ns < due_ns && owes_heap_look(loop))
+            due_ns = loop->heap_due_ns;
     }
     if (server_lifecycle(loop->server) != LIFECYCLE_RUNNING && due_ns > loop->now_ns + DRAIN_TURN_MS * NS_PER_MS)
         due_ns = loop->now_ns + DRAIN_TURN_MS * NS_PER_MS;
@@ -205,12 +215,9 @@ static void give_up_all(struct loop *loop)
 
 static void give_back_heap(struct loop *loop)
 {
-    const struct server *server = loop->server;
-    uint64_t requests = atomic_load_explicit(&server->requests, memory_order_relaxed);
-    if (requests == loop->heap_requests || loop->now_ns < loop->heap_due_ns ||
-        atomic_load_explicit(&server->requests_in_flight, memory_order_relaxed) > 0)
+    if (loop->now_ns < loop->heap_due_ns || !owes_heap_look(loop))
         return;
-    loop->heap_requests = requests;
+    loop->heap_requests = atomic_load_explicit(&loop->server->requests, memory_order_relaxed);
     loop->heap_due_ns = loop->now_ns + HEAP_LOOK_MS * NS_PER_MS;
     heap_give_back();
 }

@@ -106,11 +106,31 @@ static void call__all_in_flight__answered_when_the_gate_opens(void **state)
     await_idle();
 }
 
+/* Idle connections and handles stay for a while, and pages with anything left in them. */
+static bool has_returned_a_third(void *unused)
+{
+    (void)unused;
+    return procs_rss_kib(server_front_end_pid(&server)) < peak_kib() * 2 / 3;
+}
+
+/* Nobody asks for anything meanwhile, and no client is connected. */
+static void idle__after_many__memory_is_returned(void **state)
+{
+    (void)state;
+    if (scaled_ms(1) > 1)
+        skip(); /* sanitizers keep what is freed */
+    size_t before_kib = procs_rss_kib(server_front_end_pid(&server));
+    assert_true(wait_until(has_returned_a_third, NULL, 15000));
+    print_message("    %zu MiB at the peak, %zu after the last answer, %zu later\n", peak_kib() / 1024,
+                  before_kib / 1024, procs_rss_kib(server_front_end_pid(&server)) / 1024);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(call__10000_delayed_urls__5000_at_a_time),
         cmocka_unit_test(call__all_in_flight__answered_when_the_gate_opens),
+        cmocka_unit_test(idle__after_many__memory_is_returned),
     };
     return cmocka_run_group_tests_name("fetch_scale", tests, start, rig_stop);
 }
