@@ -339,6 +339,7 @@ int frontend_main(const struct frontend_config *given)
     frontend.server.listen_fd = given->shared->listen_fd;
     frontend.server.loop_count = given->shared->loops;
     frontend.server.guard_limits = (struct http_guard_limits){ .header_bytes = given->config->max_header_bytes,
+                                                               .entry_bytes = HEADER_ENTRY_BYTES,
                                                                .header_count = 100,
                                                                .target_bytes = given->config->max_url_bytes };
     fill_limits(given->config, given->shared->limits[0].workers_max, &frontend.server.limits);

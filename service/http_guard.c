@@ -218,14 +218,26 @@ static const uint8_t *read_chunk_end(struct http_guard *guard, const uint8_t *at
 
 /* ---- the machine */
 
+/* Each byte costs one, in a cookie two, and at some a field, cookie or parameter begins. As many are read at once as
+ * certainly have room, at the end one by one: where the limit is met then does not depend on how the bytes were cut. */
+static size_t head_bytes_at_once(const struct http_guard *guard, const struct http_guard_limits *limits)
+{
+    const size_t entries = guard->header_count + guard->query_count;
+    const size_t used = guard->header_bytes + entries * limits->entry_bytes;
+    if (used >= limits->header_bytes)
+        return 0;
+    const size_t certain = (limits->header_bytes - used) / (2 + limits->entry_bytes);
+    return certain > 0 ? certain : 1;
+}
+
 static const uint8_t *read_head(struct http_guard *guard, const struct http_guard_limits *limits, const uint8_t *at,
                                 const uint8_t *end)
 {
-    const size_t room = limits->header_bytes > guard->header_bytes ? limits->header_bytes - guard->header_bytes : 0;
-    if (room == 0)
+    const size_t count = head_bytes_at_once(guard, limits);
+    if (count == 0)
         return http_guard_refuse(guard, ST_HEADERS_TOO_LARGE, "the request header is larger than the limit");
-    if ((size_t)(end - at) > room)
-        end = at + room;
+    if ((size_t)(end - at) > count)
+        end = at + count;
     const uint8_t *const next = guard->state <= STATE_VERSION  ? http_guard_read_line(guard, limits, at, end)
                                 : guard->state < STATE_HEAD_LF ? http_guard_read_field(guard, limits, at, end)
                                                                : read_head_lf(guard, at);

@@ -24,7 +24,8 @@
 #include "base/status.h"
 
 struct http_guard_limits {
-    unsigned header_bytes; /* request line, fields, cookies once more, trailers; with line ends: ST_HEADERS_TOO_LARGE */
+    unsigned header_bytes; /* request line, fields, cookies once more, trailers; more is ST_HEADERS_TOO_LARGE */
+    unsigned entry_bytes;  /* beside its text, of each field, further cookie, trailer and '&': what listing it takes */
     unsigned header_count; /* fields, further cookies in one, trailers: more is ST_HEADERS_TOO_LARGE */
     unsigned target_bytes; /* request target: more is ST_URI_TOO_LONG */
 };

@@ -24,7 +24,6 @@ enum {
     EVENTS_MAX = 128,
     LONGEST_SLEEP_MS = 60000,
     ACCEPT_PAUSE_MS = 100,
-    POOL_ENTRY_BYTES = 64, /* what libmicrohttpd lists per field, query parameter and cookie, in whole blocks of 16 */
     POOL_REPLY_BYTES = 2048,
     HEAP_LOOK_MS = 5000
 };
@@ -103,10 +102,9 @@ static void daemon_log(void *cls, const char *format, va_list args)
 static struct MHD_Daemon *start_daemon(struct loop *loop)
 {
     const struct config *config = loop->server->config;
-    size_t entries = loop->server->guard_limits.header_count + HTTP_GUARD_QUERY_MAX + 1;
-    /* the header, what is listed of it, the answer's header. Not more: all of it is cleared for every request,
-     * and so is resident for each connection. */
-    size_t pool_bytes = (size_t)config->max_header_bytes + entries * POOL_ENTRY_BYTES + POOL_REPLY_BYTES;
+    /* The header with what is listed of it (the first cookie and parameter are counted by nobody), the answer's header.
+     * Not more: all of it is cleared for every request, and so is resident for each connection. */
+    size_t pool_bytes = (size_t)config->max_header_bytes + (size_t)2 * HEADER_ENTRY_BYTES + POOL_REPLY_BYTES;
     return MHD_start_daemon(
         MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG | SINGLE_THREADED, 0, NULL, NULL, request_handle,
         loop, MHD_OPTION_EXTERNAL_LOGGER, daemon_log, NULL, /* first, so that it hears of the others' errors */

@@ -15,6 +15,10 @@
 
 struct loop;
 
+/* What libmicrohttpd needs to list a field, query parameter or cookie (56, in blocks of 16), and so what each counts.
+ */
+enum { HEADER_ENTRY_BYTES = 64 };
+
 struct server {
     struct app app; /* first: handlers hold a pointer to it */
     const struct config *config;

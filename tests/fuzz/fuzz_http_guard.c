@@ -17,7 +17,9 @@ struct run {
 };
 
 /* Small enough for the fuzzer to reach each. */
-static const struct http_guard_limits limits = { .header_bytes = 400, .header_count = 12, .target_bytes = 120 };
+static const struct http_guard_limits limits = {
+    .header_bytes = 400, .entry_bytes = 9, .header_count = 12, .target_bytes = 120
+};
 
 static void require(bool condition)
 {

@@ -23,7 +23,7 @@ static void load__nothing_given__has_the_defaults(void **state)
     assert_string_equal(config->listen, "127.0.0.1:8080");
     assert_int_equal(config->loops, 1);
     assert_int_equal(config->max_connections, 4096);
-    assert_int_equal(config->max_header_bytes, 8192);
+    assert_int_equal(config->max_header_bytes, 10240);
     assert_int_equal(config->max_url_bytes, 6144);
     assert_int_equal(config->max_body_bytes, 8388608);
     assert_int_equal(config->header_timeout_ms, 10000);

@@ -273,6 +273,20 @@ static void feed__cookies__count_twice_as_header_bytes(void **state)
     assert_int_equal(verdict_of_many(start, limits.header_bytes, "x", ""), ST_HEADERS_TOO_LARGE);
 }
 
+/* What libmicrohttpd lists takes memory beside its text. */
+static void feed__entries__count_as_header_bytes(void **state)
+{
+    (void)state;
+    static const char start[] = "GET /?a&b HTTP/1.1\r\n" H "Cookie: a=b; c=d\r\n";
+    struct http_guard_limits with = limits;
+    with.entry_bytes = 64;
+    with.header_bytes = (unsigned)(sizeof start - 1 + sizeof " a=b; c=d" - 1 + sizeof "\r\n" - 1 + (size_t)4 * 64);
+    static const char whole[] = "GET /?a&b HTTP/1.1\r\n" H "Cookie: a=b; c=d\r\n\r\n";
+    assert_int_equal(verdict(&with, whole, sizeof whole - 1), ST_OK);
+    with.header_bytes--;
+    assert_int_equal(verdict(&with, whole, sizeof whole - 1), ST_HEADERS_TOO_LARGE);
+}
+
 static void feed__trailers__refused_beyond_limit(void **state)
 {
     (void)state;
@@ -438,6 +452,7 @@ int main(void)
         cmocka_unit_test(feed__query_parameters__refused_beyond_limit),
         cmocka_unit_test(feed__cookies__refused_beyond_limit),
         cmocka_unit_test(feed__cookies__count_twice_as_header_bytes),
+        cmocka_unit_test(feed__entries__count_as_header_bytes),
         cmocka_unit_test(feed__trailers__refused_beyond_limit),
         cmocka_unit_test(feed__every_byte__judged_by_its_place),
         cmocka_unit_test(init__any_memory__idle),
