@@ -190,6 +190,8 @@ static void number__start_takes_longer_than_idleness__works_all_the_same(void **
 
 static bool are_two(void *ctx) { return count_living(ctx) == 2; }
 
+static bool is_second_up(void *ctx) { return atomic_load(&((struct ctx *)ctx)->rig.mailboxes[1]->generation) == 1; }
+
 /* Between two collections, too. */
 static void number__up_but_not_collected__is_not_taken_for_idle(void **state)
 {
@@ -198,7 +200,7 @@ static void number__up_but_not_collected__is_not_taken_for_idle(void **state)
     occupy(ctx, 0);
     assert_int_equal(submit(ctx, 1, FAKE_GATE, 1), ST_OK);
     assert_true(pool_rig_wait(&ctx->rig, are_two, ctx, scaled_ms(WAIT_MS)));
-    nap_us(scaled_ms(5 * IDLE_MS) * 1000);
+    assert_true(wait_until(is_second_up, ctx, scaled_ms(WAIT_MS))); /* no turn meanwhile, so nobody collects */
     process_pool_tick(ctx->rig.pool, clock_now_ns());
     wait_entered(ctx, 1);
     assert_int_equal(ctx->rig.members[1].generation, 1);
