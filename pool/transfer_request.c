@@ -231,6 +231,14 @@ static bool is_credential(const char *line)
            line_is_named(line, "Proxy-Authorization");
 }
 
+/* RFC 9110 section 15.4: what a redirect that turns the method into GET leaves behind, with Content-Digest of RFC 9530.
+ */
+static bool is_of_content(const char *line)
+{
+    return strncasecmp(line, "Content-", strlen("Content-")) == 0 || line_is_named(line, "Digest") ||
+           line_is_named(line, "Last-Modified");
+}
+
 /* libcurl only reads the lines, though its type does not say so. */
 static void link_line(struct transfer *t, size_t *count, const char *line)
 {
@@ -265,10 +273,10 @@ static bool apply_header_lines(struct transfer *t)
         return false;
     bool has_type = false, has_trace = false, has_agent = false;
     for (size_t i = 0; i < given; i++) {
-        bool is_type = line_is_named(lines[i], "Content-Type");
-        if ((!t->keeps_credentials && is_credential(lines[i])) || (is_type && !t->sends_body && item->body_len > 0))
+        if ((!t->keeps_credentials && is_credential(lines[i])) ||
+            (t->method != item->method && is_of_content(lines[i])))
             continue;
-        has_type = has_type || is_type;
+        has_type = has_type || line_is_named(lines[i], "Content-Type");
         has_trace = has_trace || line_is_named(lines[i], "traceparent");
         has_agent = has_agent || line_is_named(lines[i], "User-Agent");
         link_line(t, &count, lines[i]);

@@ -102,6 +102,30 @@ static void redirects__methods__change_as_http_says(void **state)
     }
 }
 
+static void redirects__become_get__fields_of_the_content_stay_behind(void **state)
+{
+    (void)state;
+    static const char *const lines[] = { "content-type: text/x", "Content-Language: en", "Digest: of-it",
+                                         "Last-Modified: then",  "X-Kept: yes",          NULL };
+    start_pool(&(struct io_pool_config){ 0 });
+    struct call *c = new_call();
+    struct fetch_item *get = add_redirect(c, 303, "/echo"), *empty = add_redirect(c, 302, "/echo"),
+                      *post = add_redirect(c, 307, "/echo");
+    get->method = empty->method = post->method = FETCH_POST;
+    get->headers = empty->headers = post->headers = lines;
+    get->body = post->body = "b";
+    get->body_len = post->body_len = 1;
+    run(c);
+    static const char *const of_content[] = { "text/x", "Content-Language", "of-it", "then" };
+    for (size_t i = 0; i < ARRAY_LEN(of_content); i++) {
+        assert_false(has_text(get, of_content[i]));
+        assert_false(has_text(empty, of_content[i]));
+        assert_true(has_text(post, of_content[i]));
+    }
+    assert_true(has_text(get, "X-Kept: yes"));
+    assert_true(has_text(empty, "X-Kept: yes"));
+}
+
 static void redirects__to_another_origin__neither_body_nor_credentials(void **state)
 {
     (void)state;
@@ -192,6 +216,7 @@ int main(void)
         pool_test(redirects__requests__all_told),
         pool_test(redirects__to_what_may_not_be_fetched__refused),
         pool_test(redirects__methods__change_as_http_says),
+        pool_test(redirects__become_get__fields_of_the_content_stay_behind),
         pool_test(redirects__to_another_origin__neither_body_nor_credentials),
         pool_test(redirects__to_a_name__resolved_and_judged_anew),
         pool_test(redirects__big_body__limited),
