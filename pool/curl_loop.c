@@ -12,6 +12,12 @@
  * after it has sent a request. Both times epoll has the answer already: a registered socket that epoll did not report
  * is quiet. If it is not any more, epoll says so in the next turn.
  *
+ * recv() is ours, too (service/connection.c has it), because some of libcurl's loops, and OpenSSL's, end only when the
+ * socket is empty: HTTP/2 is read until there is something for the transfer. An origin that sends PING after PING would
+ * have the thread for good, and no time-out of any transfer would be looked at. So a socket that has been read for some
+ * time within one call looks empty until the next turn; and one that goes on like that, with nothing for any transfer
+ * in it, ends with EPROTO.
+ *
  * Idle connections are kept until the loop has nearly as many sockets as it may. Then each shard keeps no more than it
  * uses, and shards that are not used at all are closed. A shard that nobody has used for a minute or two is closed,
  * too. */
@@ -29,7 +35,15 @@
 
 #include "base/clock.h"
 
-enum { EVENTS_PER_WAIT = 128, SOCKETS_AT_FIRST = 256, TIGHT_PERCENT = 85, TIDY_S = 60 };
+enum {
+    EVENTS_PER_WAIT = 128,
+    SOCKETS_AT_FIRST = 256,
+    TIGHT_PERCENT = 85,
+    TIDY_S = 60,
+    UNTIMED_BYTES = 4 * 1024, /* of a socket in one call; beyond it the clock is looked at */
+    HOLD_MS = 1,              /* of reading on, after those */
+    BARREN_MS = 100           /* of reading on, in calls that brought nothing, since one did */
+};
 
 struct watched_socket {
     struct curl_shard *shard; /* whose multi handle it belongs to; NULL: on_ready's */
@@ -37,8 +51,12 @@ struct watched_socket {
     void *user;
     uint32_t registered; /* epoll events the kernel has, 0: not registered */
     uint32_t wanted;     /* what libcurl asked for, 0: nothing */
-    bool is_ours;        /* opened by curl_loop_open_socket(), so its close is seen too */
-    bool is_connecting;  /* so far as we know */
+    uint64_t call;       /* the number of the last one that read from it */
+    uint64_t timed_ns;   /* since when that call is timed; 0: not yet */
+    uint64_t barren_ns;
+    size_t call_bytes;  /* that it has read */
+    bool is_ours;       /* opened by curl_loop_open_socket(), so its close is seen too */
+    bool is_connecting; /* so far as we know */
 };
 
 static _Thread_local struct curl_loop *bound_loop;
@@ -80,6 +98,62 @@ int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
     }
     struct timespec timeout = { .tv_sec = timeout_ms / 1000, .tv_nsec = (long)(timeout_ms % 1000) * (long)NS_PER_MS };
     return ppoll(fds, count, timeout_ms < 0 ? NULL : &timeout, NULL);
+}
+
+/* ---- how long a socket is read on */
+
+static void begin_call(struct curl_loop *loop)
+{
+    loop->call = (struct curl_call){ .number = loop->call.number + 1, .held_fd = -1 };
+}
+
+/* `fd`: the socket that the call was about; -1: none in particular. */
+static void end_call(struct curl_loop *loop, int fd)
+{
+    const struct curl_call *call = &loop->call;
+    if (call->has_brought && fd >= 0)
+        loop->sockets[fd].barren_ns = 0;
+    if (call->has_brought || call->held_fd < 0)
+        return;
+    struct watched_socket *held = &loop->sockets[call->held_fd];
+    if (held->is_ours)
+        held->barren_ns += clock_now_ns() - held->timed_ns;
+}
+
+/* 0, or the errno of reading no further. */
+static int hold(struct curl_loop *loop, struct watched_socket *socket, int fd)
+{
+    if (socket->barren_ns > BARREN_MS * NS_PER_MS)
+        return EPROTO;
+    if (socket->call != loop->call.number) {
+        socket->call = loop->call.number;
+        socket->call_bytes = 0;
+        socket->timed_ns = 0;
+    }
+    if (socket->call_bytes < UNTIMED_BYTES)
+        return 0;
+    uint64_t now_ns = clock_now_ns();
+    if (socket->timed_ns == 0)
+        socket->timed_ns = now_ns;
+    if (now_ns - socket->timed_ns < HOLD_MS * NS_PER_MS)
+        return 0;
+    loop->call.held_fd = fd;
+    return EAGAIN;
+}
+
+ssize_t curl_loop_receive(int fd, void *buffer, size_t len, int flags)
+{
+    struct curl_loop *loop = bound_loop;
+    struct watched_socket *socket = loop && fd >= 0 && (size_t)fd < loop->socket_count ? &loop->sockets[fd] : NULL;
+    int error = socket && socket->is_ours ? hold(loop, socket, fd) : 0;
+    if (error) {
+        errno = error;
+        return -1;
+    }
+    ssize_t n = syscall(SYS_recvfrom, fd, buffer, len, flags, NULL, NULL);
+    if (socket && n > 0)
+        socket->call_bytes += (size_t)n;
+    return n;
 }
 
 /* ---- what libcurl asks for */
@@ -332,7 +406,7 @@ CURL *curl_loop_next_done(struct curl_loop *loop, CURLcode *ret_code)
 
 bool curl_loop_init(struct curl_loop *loop, unsigned connections_max)
 {
-    *loop = (struct curl_loop){ .connections_max = connections_max };
+    *loop = (struct curl_loop){ .connections_max = connections_max, .call = { .held_fd = -1 } };
     STAILQ_INIT(&loop->due);
     STAILQ_INIT(&loop->touched);
     loop->tidying.on_due = on_tidying;
@@ -411,10 +485,12 @@ void curl_loop_run_due(struct curl_loop *loop)
         shard->is_due = false;
         if (!shard->multi)
             continue;
+        begin_call(loop);
         if (shard->is_stalled)
             run_all(shard, &running);
         else
             curl_multi_socket_action(shard->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+        end_call(loop, -1);
         touch(shard);
     }
 }
@@ -450,7 +526,9 @@ static void run_event(struct curl_loop *loop, int fd, uint32_t events)
                ((events & EPOLLERR) ? CURL_CSELECT_ERR : 0);
     int running;
     struct curl_shard *shard = socket->shard; /* the call may close the socket */
+    begin_call(loop);
     curl_multi_socket_action(shard->multi, fd, what, &running);
+    end_call(loop, fd);
     touch(shard);
 }
 

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <sys/types.h>
 
 #include "base/attrs.h"
 #include "base/timers.h"
@@ -33,6 +34,13 @@ struct curl_shard {
 
 STAILQ_HEAD(curl_shards, curl_shard);
 
+/* One call of libcurl's, which reads from any number of sockets. */
+struct curl_call {
+    uint64_t number;
+    int held_fd;      /* a socket that was not read on, because it had had its time; -1: none */
+    bool has_brought; /* bytes for a transfer */
+};
+
 struct curl_loop {
     int epoll_fd;
     int wake_fd;
@@ -42,6 +50,7 @@ struct curl_loop {
     struct watched_socket *sockets;  /* by descriptor */
     size_t socket_count;
     unsigned connections, connections_max; /* sockets that are open; more are refused */
+    struct curl_call call;                 /* the one under way, or the last one */
     struct curl_shard shards[CURL_LOOP_SHARDS];
 };
 
@@ -50,7 +59,7 @@ struct curl_loop {
 bool curl_loop_init(struct curl_loop *loop, unsigned connections_max) NONNULL MUST_CHECK;
 void curl_loop_done(struct curl_loop *loop) NONNULL; /* every easy handle must have been removed */
 
-/* The calling thread is the loop's from now on (poll() needs to know); NULL: no loop's. */
+/* The calling thread is the loop's from now on (poll() and recv() need to know); NULL: no loop's. */
 void curl_loop_bind(struct curl_loop *loop);
 
 /* Makes the handle use the loop's way to close sockets. Its open-socket callback must call curl_loop_open_socket(). */
@@ -77,6 +86,13 @@ void curl_loop_run_due(struct curl_loop *loop) NONNULL;
  * `on_awake(user)` is called as soon as the sleep is over. */
 void curl_loop_wait(struct curl_loop *loop, bool may_sleep, void (*on_awake)(void *user), void *user)
     __attribute__((nonnull(1, 3)));
+
+/* recv(), for libcurl on a loop's thread with a limit to how long one socket is read on: see curl_loop.c. errno EPROTO:
+ * the peer sends without end, and nothing of it is for a transfer. */
+ssize_t curl_loop_receive(int fd, void *buffer, size_t len, int flags) NONNULL;
+
+/* To be called when a transfer was given bytes. */
+static inline void curl_loop_brought(struct curl_loop *loop) { loop->call.has_brought = true; }
 
 void curl_loop_wake(const struct curl_loop *loop) NONNULL; /* from any thread */
 

@@ -308,6 +308,7 @@ size_t transfer_on_body(char *bytes, size_t size, size_t count, void *user)
 {
     struct transfer *t = user;
     size_t len = size * count;
+    curl_loop_brought(t->env->loop);
     if (t->stage < STAGE_BODY)
         transfer_begin_body(t);
     if (t->failure != ST_OK)

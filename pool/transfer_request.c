@@ -153,6 +153,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *user)
 {
     struct transfer *t = user;
     size_t len = size * count;
+    curl_loop_brought(t->env->loop);
     if (t->stage < STAGE_HEAD)
         transfer_enter(t, STAGE_HEAD);
     if (!response_head_line(&t->head, line, len)) {

@@ -5,6 +5,7 @@
  * those of a phase that was cut short are set or not depending on the version. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <errno.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -169,7 +170,10 @@ void transfer_map_failure(struct transfer *t, CURLcode code)
     const char *text = t->error_text[0] ? t->error_text : curl_easy_strerror(code),
                *phase = phase_of_failure(t, status, code);
     curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &reason);
-    if (code == CURLE_COULDNT_CONNECT && reason != 0)
+    if (reason == EPROTO && (status == ST_CONNECTION_CLOSED || status == ST_TRUNCATED)) /* curl_loop_receive()'s */
+        transfer_fail(t, ST_PROTOCOL_ERROR, phase,
+                      "the origin sends without end, and nothing of it is for this request");
+    else if (code == CURLE_COULDNT_CONNECT && reason != 0)
         transfer_fail(t, status, phase, "%s port %u: %s", t->parts.host, t->parts.port, strerrordesc_np((int)reason));
     else if (status == ST_TLS_VERIFY_FAILED)
         transfer_fail(t, status, phase, "%s (an authority of your own goes into --fetch-ca-file)", text);

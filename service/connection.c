@@ -1,8 +1,8 @@
 /* The seam: libmicrohttpd has no hook for the bytes it reads, but it reads them with recv(), and a program's own
  * definition of a function takes precedence over a library's. recv() below is that definition. On a loop's thread, for
- * a socket in the table, the bytes go through the guard; for everything else (libcurl, the C library) it is the plain
- * system call. If a future libmicrohttpd used another call, requests would arrive that the guard has not seen:
- * request.c compares the counts and refuses them.
+ * a socket in the table, the bytes go through the guard; libcurl has
+ * pool/curl_loop.c's; for everything else (the C library) it is the plain system call. If a future libmicrohttpd used
+ * another call, requests would arrive that the guard has not seen: request.c compares the counts and refuses them.
  *
  * The table is indexed by descriptor. An entry is set before libmicrohttpd gets the connection and cleared before it
  * closes it, both on the loop's thread, so a descriptor number that is reused by another loop always finds a fresh
@@ -26,6 +26,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "pool/curl_loop.h"
 #include "service/linger.h"
 #include "service/request.h"
 #include "service/response.h"
@@ -138,7 +139,7 @@ ssize_t recv(int fd, void *buffer, size_t len, int flags)
         if (connection != NULL && connection->loop == current_loop)
             return receive(connection, buffer, len, flags);
     }
-    return syscall(SYS_recvfrom, fd, buffer, len, flags, NULL, NULL);
+    return curl_loop_receive(fd, buffer, len, flags);
 }
 
 /* ---- parking

@@ -2,6 +2,7 @@
  * know no TLS at all. */
 #include "tests/integration/fetch_rig.h"
 
+#include "tests/support/flood.h"
 #include "tests/support/listener.h"
 #include "tests/support/nginx.h"
 
@@ -216,6 +217,67 @@ static void http_2__100_at_once__few_connections(void **state)
     free(body);
 }
 
+/* ---- frames without end */
+
+/* Beside each flood, on the only I/O thread, something slow from a good origin. */
+static void floods__of_every_kind__cost_their_own_url_only(void **state)
+{
+    (void)state;
+    struct server given = server;
+    const char *const flags[] = {
+        "--workers", "1", "--io-threads", "1", "--fetch-allow", "127.0.0.0/8", "--fetch-ca-file", nginx.ca_path, NULL
+    };
+    struct flood *floods[FLOOD_KINDS] = { NULL };
+    char pem_path[URL_BYTES], body[URL_BYTES];
+    snprintf(pem_path, sizeof pem_path, "%s/%s.pem", nginx.dir, certificates_kind_name(CERTIFICATE_GOOD));
+    assert_true(server_start(&server, flags, NULL));
+    for (int kind = 0; kind < FLOOD_KINDS; kind++) {
+        floods[kind] = flood_start((enum flood_kind)kind, pem_path);
+        assert_non_null(floods[kind]);
+        snprintf(body, sizeof body,
+                 "{\"urls\":[\"https://127.0.0.1:%u/\",\"@/delay/300\"],\"retries\":0,\"timeout_ms\":20000}",
+                 (unsigned)flood_port(floods[kind]));
+        cJSON *answer = post_fetch(body, 200);
+        print_message("    kind %d: ended after %.0f ms (%s), the good one after %.0f ms\n", kind,
+                      json_number(answer, "results.0.elapsed_ms"), json_text_at(answer, "results.0.error.code"),
+                      json_number(answer, "results.1.elapsed_ms"));
+        assert_string_equal(json_text_at(answer, "results.0.error.code"), "protocol_error");
+        assert_true(json_number(answer, "results.1.status") == 200);
+        assert_true(json_number(answer, "results.1.elapsed_ms") < scaled_ms(1000));
+        cJSON_Delete(answer);
+        flood_stop(floods[kind]);
+    }
+    assert_int_equal(server_stop(&server), 0);
+    server = given;
+}
+
+/* The deadline counts, also when each frame is just worth reading. */
+static void floods__many_at_once__end_at_their_deadline(void **state)
+{
+    (void)state;
+    enum { COUNT = 8 };
+    struct flood *floods[COUNT];
+    char pem_path[URL_BYTES];
+    struct buf body = BUF_INIT(4096);
+    size_t len;
+    snprintf(pem_path, sizeof pem_path, "%s/%s.pem", nginx.dir, certificates_kind_name(CERTIFICATE_GOOD));
+    buf_lit(&body, "{\"urls\":[");
+    for (int i = 0; i < COUNT; i++) {
+        floods[i] = flood_start((enum flood_kind)(i % FLOOD_KINDS), pem_path);
+        assert_non_null(floods[i]);
+        buf_printf(&body, "%s\"https://127.0.0.1:%u/\"", i ? "," : "", (unsigned)flood_port(floods[i]));
+    }
+    buf_printf(&body, "],\"retries\":10,\"timeout_ms\":1000}%c", '\0');
+    char *text = buf_take(&body, &len);
+    cJSON *answer = post_fetch(text, 200);
+    assert_true(json_number(answer, "failed") == COUNT);
+    assert_true(json_number(answer, "elapsed_ms") < 1000 + scaled_ms(1000));
+    cJSON_Delete(answer);
+    free(text);
+    for (int i = 0; i < COUNT; i++)
+        flood_stop(floods[i]);
+}
+
 /* ---- which authorities are trusted */
 
 static void ca_file__not_given__our_authority_is_unknown(void **state)
@@ -246,6 +308,8 @@ int main(void)
         cmocka_unit_test(head__over_http_2__length_without_body),
         cmocka_unit_test(bodies__coded_empty_and_cut__as_they_are),
         cmocka_unit_test(http_2__100_at_once__few_connections),
+        cmocka_unit_test(floods__of_every_kind__cost_their_own_url_only),
+        cmocka_unit_test(floods__many_at_once__end_at_their_deadline),
         cmocka_unit_test(ca_file__not_given__our_authority_is_unknown),
     };
     return cmocka_run_group_tests_name("fetch_tls", tests, start, stop);
