@@ -13,6 +13,7 @@
 
 enum {
     BODY_ROOM_MAX = 1024 * 1024, /* reserved on the word of a Content-Length */
+    LENGTH_DIGITS_MAX = 18,      /* of a Content-Length that fits into a curl_off_t */
     BODY_ROOM_STEP = 4096,
     DECODE_STEP = 16 * 1024,
     RATIO_FREE_BYTES = 1024 * 1024, /* decoded bytes that may have any ratio */
@@ -61,6 +62,19 @@ static bool has_plain_framing(const struct transfer *t)
                        (len == 8 && strncasecmp(value, "identity", len) == 0)));
 }
 
+/* libcurl takes a length that is too long for it for none at all, and the number at the beginning of any other text. */
+static bool has_plain_length(const struct transfer *t)
+{
+    size_t len = 0;
+    const char *value = response_head_value(&t->head, "content-length", &len);
+    if (!value || response_head_count(&t->head, "transfer-encoding") > 0) /* which overrides it */
+        return true;
+    for (size_t i = 0; i < len; i++)
+        if (value[i] < '0' || value[i] > '9')
+            return false;
+    return len > 0 && len <= LENGTH_DIGITS_MAX;
+}
+
 void transfer_begin_body(struct transfer *t)
 {
     transfer_enter(t, STAGE_BODY);
@@ -70,6 +84,8 @@ void transfer_begin_body(struct transfer *t)
         transfer_break_protocol(t, "the answer has a Transfer-Encoding that nobody had asked for");
     if (response_head_differs(&t->head, "content-length")) /* RFC 9112 section 6.3 */
         transfer_break_protocol(t, "the answer has two Content-Lengths that differ");
+    if (!has_plain_length(t))
+        transfer_break_protocol(t, "the answer's Content-Length is not a number of at most 18 digits");
 }
 
 /* ---- what it costs */

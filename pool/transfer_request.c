@@ -40,11 +40,17 @@ static bool may_repeat(const struct transfer *t)
     return (t->method != FETCH_POST && t->method != FETCH_PATCH) || t->spec.item->may_repeat_unsafe;
 }
 
-/* The request was sent before: libcurl found the kept connection dead and is about to send it once more, over another.
- * False: it must not. */
+/* Once for each hop, beside the attempts that were asked for. */
+static bool may_repeat_again(const struct transfer *t)
+{
+    return may_repeat(t) && t->outcome.repetitions <= t->redirects;
+}
+
+/* The request was sent before: the kept connection was dead, or the stream refused (RFC 9113 section 8.7), and libcurl
+ * is about to send it once more, over another. False: it must not. */
 static bool begin_repetition(struct transfer *t)
 {
-    if (!may_repeat(t)) {
+    if (!may_repeat_again(t)) {
         t->failure = ST_CONNECTION_CLOSED;
         return false;
     }
@@ -108,7 +114,7 @@ static int on_request(void *user, char *peer_ip, char *local_ip, int peer_port, 
         return CURL_PREREQFUNC_ABORT;
     if (t->sent_ns > 0) { /* libcurl would try kept connections for ever, and an origin may close each on purpose */
         t->failure = ST_CONNECTION_CLOSED;
-        t->starts_fresh = may_repeat(t);
+        t->starts_fresh = may_repeat_again(t);
         return CURL_PREREQFUNC_ABORT;
     }
     transfer_enter(t, STAGE_REQUEST);

@@ -80,9 +80,11 @@ static void map_own_failure(struct transfer *t)
         transfer_fail(t, t->failure, t->discards_body ? "redirect" : transfer_phase(t), "%s", t->refusal);
         break;
     case ST_CONNECTION_CLOSED:
-        transfer_fail(
-            t, t->failure, "first_byte",
-            "the origin closed the kept connection; the request is not sent again, since it is not idempotent");
+        transfer_fail(t, t->failure, "first_byte", "%s",
+                      t->outcome.repetitions > 0
+                          ? "the request was sent twice, and the origin took it neither time"
+                          : "the origin closed the kept connection; the request is not sent again, since it is not "
+                            "idempotent");
         break;
     default:
         transfer_fail(t, t->failure, transfer_phase(t), "%s", status_title(t->failure));

@@ -113,6 +113,8 @@ static const struct trial protocol[] = {
     CASE("W38", "a cut header", ORIGIN "/cut-header", "connection_closed"),
     CASE("W39", "a redirect with a cut header", ORIGIN "/cut-redirect", "connection_closed"),
     CASE("W40", "a field like a status line hides nothing", ORIGIN "/status-like-field", "protocol_error"),
-    CASE("W41", "a small answer after all that", ORIGIN "/small", "ok"),
+    CASE("W41", "a length of 2^64", ORIGIN "/overlong-length", "protocol_error"),
+    CASE("W42", "a length that is no number", ORIGIN "/odd-length", "protocol_error"),
+    CASE("W43", "a small answer after all that", ORIGIN "/small", "ok"),
 };
 const struct trial_group cases_protocol = TRIAL_GROUP(LAB_STRICT, "broken answers (S263-S277)", protocol);

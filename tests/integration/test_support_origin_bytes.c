@@ -109,6 +109,8 @@ static void protocol_paths__bytes_and_end__as_promised(void **state)
         SAYS("GET", "/length-and-chunked", NULL, LENGTH "5\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n", CLOSES),
         SAYS("GET", "/coded-transfer", NULL, "\r\nTransfer-Encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n", CLOSES),
         SAYS("GET", "/negative-length", NULL, LENGTH "-1\r\n\r\n", CLOSES),
+        SAYS("GET", "/overlong-length", NULL, LENGTH "18446744073709551621\r\n\r\n12345", CLOSES),
+        SAYS("GET", "/odd-length", NULL, LENGTH "5x\r\n\r\n12345", CLOSES),
         SAYS("GET", "/bad-chunk-size", NULL, "\r\nxyz\r\n", CLOSES),
         SAYS("GET", "/huge-chunk-size", NULL, "\r\n10000000000000005\r\n", CLOSES),
         SAYS("GET", "/cut-chunk", NULL, "\r\n400\r\nonly this much", CLOSES),

@@ -54,7 +54,8 @@
  *   /lie-short /lie-long                Content-Length below the truth, above it; then closes
  *   /extra-bytes                        a forged second answer after the body; stays open
  *   /two-lengths /length-and-chunked    two that differ; both framings. These and the next line's close
- *   /negative-length /bad-chunk-size /huge-chunk-size  a length of -1; no number; 2^64 and 5
+ *   /negative-length /bad-chunk-size /huge-chunk-size  a length of -1; no number; 2^64 and 5. So do the next line's
+ *   /overlong-length /odd-length        a length of 2^64 and 5; "5x"
  *   /status-like-field                  a Transfer-Encoding that a line like a status line follows
  *   /coded-transfer                     a Transfer-Encoding of gzip and chunked
  *   /nul-in-header /no-colon            a NUL in a value; a line without a colon

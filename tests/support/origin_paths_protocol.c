@@ -47,6 +47,8 @@ const struct behaviour origin_protocol_paths[] = {
          ORIGIN_CLOSE),
     SAYS("/coded-transfer", OK TEXT "Transfer-Encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", ORIGIN_CLOSE),
     SAYS("/negative-length", OK TEXT "Content-Length: -1\r\n\r\nwhat", ORIGIN_CLOSE),
+    SAYS("/overlong-length", OK TEXT "Content-Length: 18446744073709551621\r\n\r\n12345", ORIGIN_CLOSE),
+    SAYS("/odd-length", OK TEXT "Content-Length: 5x\r\n\r\n12345", ORIGIN_CLOSE),
     SAYS("/bad-chunk-size", OK TEXT CHUNKED "\r\n5\r\n12345\r\nxyz\r\n12345\r\n0\r\n\r\n", ORIGIN_CLOSE),
     SAYS("/huge-chunk-size", OK TEXT CHUNKED "\r\n10000000000000005\r\n12345\r\n0\r\n\r\n", ORIGIN_CLOSE),
 
