@@ -2,7 +2,7 @@
  * know no TLS at all. */
 #include "tests/integration/fetch_rig.h"
 
-#include "tests/support/flood.h"
+#include "tests/support/h2_origin.h"
 #include "tests/support/listener.h"
 #include "tests/support/nginx.h"
 
@@ -227,16 +227,16 @@ static void floods__of_every_kind__cost_their_own_url_only(void **state)
     const char *const flags[] = {
         "--workers", "1", "--io-threads", "1", "--fetch-allow", "127.0.0.0/8", "--fetch-ca-file", nginx.ca_path, NULL
     };
-    struct flood *floods[FLOOD_KINDS] = { NULL };
+    struct h2_origin *floods[H2_REFUSED] = { NULL };
     char pem_path[URL_BYTES], body[URL_BYTES];
     snprintf(pem_path, sizeof pem_path, "%s/%s.pem", nginx.dir, certificates_kind_name(CERTIFICATE_GOOD));
     assert_true(server_start(&server, flags, NULL));
-    for (int kind = 0; kind < FLOOD_KINDS; kind++) {
-        floods[kind] = flood_start((enum flood_kind)kind, pem_path);
+    for (int kind = 0; kind < H2_REFUSED; kind++) {
+        floods[kind] = h2_origin_start((enum h2_kind)kind, pem_path);
         assert_non_null(floods[kind]);
         snprintf(body, sizeof body,
                  "{\"urls\":[\"https://127.0.0.1:%u/\",\"@/delay/300\"],\"retries\":0,\"timeout_ms\":20000}",
-                 (unsigned)flood_port(floods[kind]));
+                 (unsigned)h2_origin_port(floods[kind]));
         cJSON *answer = post_fetch(body, 200);
         print_message("    kind %d: ended after %.0f ms (%s), the good one after %.0f ms\n", kind,
                       json_number(answer, "results.0.elapsed_ms"), json_text_at(answer, "results.0.error.code"),
@@ -245,7 +245,7 @@ static void floods__of_every_kind__cost_their_own_url_only(void **state)
         assert_true(json_number(answer, "results.1.status") == 200);
         assert_true(json_number(answer, "results.1.elapsed_ms") < scaled_ms(1000));
         cJSON_Delete(answer);
-        flood_stop(floods[kind]);
+        h2_origin_stop(floods[kind]);
     }
     assert_int_equal(server_stop(&server), 0);
     server = given;
@@ -256,16 +256,16 @@ static void floods__many_at_once__end_at_their_deadline(void **state)
 {
     (void)state;
     enum { COUNT = 8 };
-    struct flood *floods[COUNT];
+    struct h2_origin *floods[COUNT];
     char pem_path[URL_BYTES];
     struct buf body = BUF_INIT(4096);
     size_t len;
     snprintf(pem_path, sizeof pem_path, "%s/%s.pem", nginx.dir, certificates_kind_name(CERTIFICATE_GOOD));
     buf_lit(&body, "{\"urls\":[");
     for (int i = 0; i < COUNT; i++) {
-        floods[i] = flood_start((enum flood_kind)(i % FLOOD_KINDS), pem_path);
+        floods[i] = h2_origin_start((enum h2_kind)(i % H2_REFUSED), pem_path);
         assert_non_null(floods[i]);
-        buf_printf(&body, "%s\"https://127.0.0.1:%u/\"", i ? "," : "", (unsigned)flood_port(floods[i]));
+        buf_printf(&body, "%s\"https://127.0.0.1:%u/\"", i ? "," : "", (unsigned)h2_origin_port(floods[i]));
     }
     buf_printf(&body, "],\"retries\":10,\"timeout_ms\":1000}%c", '\0');
     char *text = buf_take(&body, &len);
@@ -275,7 +275,23 @@ static void floods__many_at_once__end_at_their_deadline(void **state)
     cJSON_Delete(answer);
     free(text);
     for (int i = 0; i < COUNT; i++)
-        flood_stop(floods[i]);
+        h2_origin_stop(floods[i]);
+}
+
+/* libcurl alone would send it five times. */
+static void refused_stream__no_retries_asked__sent_twice(void **state)
+{
+    (void)state;
+    char pem_path[URL_BYTES];
+    snprintf(pem_path, sizeof pem_path, "%s/%s.pem", nginx.dir, certificates_kind_name(CERTIFICATE_GOOD));
+    struct h2_origin *refusing = h2_origin_start(H2_REFUSED, pem_path);
+    assert_non_null(refusing);
+    cJSON *answer = fetch_from("https", h2_origin_port(refusing), "/", ",\"retries\":0", 502);
+    assert_string_equal(json_text_at(answer, "code"), "connection_closed");
+    assert_true(json_number(answer, "attempts") == 2);
+    assert_non_null(strstr(json_text_at(answer, "detail"), "sent twice"));
+    cJSON_Delete(answer);
+    h2_origin_stop(refusing);
 }
 
 /* ---- which authorities are trusted */
@@ -310,6 +326,7 @@ int main(void)
         cmocka_unit_test(http_2__100_at_once__few_connections),
         cmocka_unit_test(floods__of_every_kind__cost_their_own_url_only),
         cmocka_unit_test(floods__many_at_once__end_at_their_deadline),
+        cmocka_unit_test(refused_stream__no_retries_asked__sent_twice),
         cmocka_unit_test(ca_file__not_given__our_authority_is_unknown),
     };
     return cmocka_run_group_tests_name("fetch_tls", tests, start, stop);

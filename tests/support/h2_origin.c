@@ -1,6 +1,6 @@
 /* The thread accepts, reads up to the first HEADERS frame (a client's first stream is number 1), and writes one block
- * of frames over and over until the client goes or flood_stop() cuts the connection. */
-#include "tests/support/flood.h"
+ * of frames over and over until the client goes or h2_origin_stop() cuts the connection. */
+#include "tests/support/h2_origin.h"
 
 #include <netinet/in.h>
 #include <openssl/ssl.h>
@@ -20,6 +20,7 @@ enum {
     TYPE_DATA = 0,
     TYPE_HEADERS = 1,
     TYPE_PRIORITY = 2,
+    TYPE_RST_STREAM = 3,
     TYPE_SETTINGS = 4,
     TYPE_PING = 6,
     TYPE_UNKNOWN = 99,
@@ -29,8 +30,8 @@ enum {
     BLOCK_BYTES = 64 * 1024
 };
 
-struct flood {
-    enum flood_kind kind;
+struct h2_origin {
+    enum h2_kind kind;
     SSL_CTX *tls;
     int listen_fd;
     uint16_t port;
@@ -49,22 +50,23 @@ static void put_frame(struct buf *out, unsigned type, unsigned flags, unsigned s
     buf_append(out, payload, len);
 }
 
-static void put_block(enum flood_kind kind, struct buf *out)
+static void put_block(enum h2_kind kind, struct buf *out)
 {
     static const char zeros[1024];
     while (out->len < BLOCK_BYTES && !out->failed) {
         switch (kind) {
-        case FLOOD_PINGS:
+        case H2_PINGS:
             put_frame(out, TYPE_PING, FLAG_ACK, 0, zeros, 8);
             break;
-        case FLOOD_PRIORITY:
+        case H2_PRIORITY:
             put_frame(out, TYPE_PRIORITY, 0, 1, zeros, 5);
             break;
-        case FLOOD_UNKNOWN:
+        case H2_UNKNOWN:
             put_frame(out, TYPE_UNKNOWN, 0, 0, zeros, sizeof zeros);
             break;
-        case FLOOD_EMPTY_DATA:
-        case FLOOD_KINDS:
+        case H2_EMPTY_DATA:
+        case H2_REFUSED:
+        case H2_KINDS:
             put_frame(out, TYPE_DATA, 0, 1, zeros, 0);
             break;
         }
@@ -90,55 +92,60 @@ static bool skip_bytes(SSL *tls, size_t len)
     return true;
 }
 
-static bool await_request(SSL *tls)
+static bool await_frame(SSL *tls, unsigned type)
 {
     unsigned char head[FRAME_HEAD_BYTES] = { 0 };
-    if (!skip_bytes(tls, PREFACE_BYTES))
-        return false;
     do {
         if (!read_bytes(tls, head, sizeof head) ||
             !skip_bytes(tls, (size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2]))
             return false;
-    } while (head[3] != TYPE_HEADERS);
+    } while (head[3] != type);
     return true;
 }
 
-static void serve(const struct flood *flood, SSL *tls)
+static bool await_request(SSL *tls) { return skip_bytes(tls, PREFACE_BYTES) && await_frame(tls, TYPE_HEADERS); }
+
+static void serve(const struct h2_origin *origin, SSL *tls)
 {
-    static const char status_200 = (char)HPACK_STATUS_200;
+    static const char status_200 = (char)HPACK_STATUS_200, refused_stream[] = { 0, 0, 0, 7 };
     struct buf begin = BUF_INIT(BLOCK_BYTES), block = BUF_INIT(2 * BLOCK_BYTES);
     size_t ignored;
     put_frame(&begin, TYPE_SETTINGS, 0, 0, "", 0);
-    if (flood->kind == FLOOD_EMPTY_DATA)
+    if (origin->kind == H2_EMPTY_DATA)
         put_frame(&begin, TYPE_HEADERS, FLAG_END_HEADERS, 1, &status_200, 1);
-    put_block(flood->kind, &block);
-    bool goes_on = SSL_accept(tls) == 1 && await_request(tls) && !begin.failed && !block.failed &&
-                   SSL_write_ex(tls, begin.data, begin.len, &ignored) == 1;
-    while (goes_on)
-        goes_on = SSL_write_ex(tls, block.data, block.len, &ignored) == 1;
+    if (origin->kind == H2_REFUSED)
+        put_frame(&begin, TYPE_RST_STREAM, 0, 1, refused_stream, sizeof refused_stream);
+    put_block(origin->kind, &block);
+    bool has_begun = SSL_accept(tls) == 1 && await_request(tls) && !begin.failed && !block.failed &&
+                     SSL_write_ex(tls, begin.data, begin.len, &ignored) == 1;
+    if (origin->kind != H2_REFUSED)
+        while (has_begun && SSL_write_ex(tls, block.data, block.len, &ignored) == 1) {
+        }
+    else if (has_begun) /* the client acknowledges the settings when it has read what came with them */
+        has_begun = await_frame(tls, TYPE_SETTINGS);
     buf_done(&begin);
     buf_done(&block);
 }
 
 /* False: it is over. */
-static bool hold(struct flood *flood, int fd)
+static bool hold(struct h2_origin *origin, int fd)
 {
-    pthread_mutex_lock(&flood->lock);
-    bool goes_on = !flood->is_over;
-    flood->fd = fd;
-    pthread_mutex_unlock(&flood->lock);
+    pthread_mutex_lock(&origin->lock);
+    bool goes_on = !origin->is_over;
+    origin->fd = fd;
+    pthread_mutex_unlock(&origin->lock);
     return goes_on;
 }
 
 static void *run(void *user)
 {
-    struct flood *flood = user;
+    struct h2_origin *origin = user;
     int fd;
-    while ((fd = accept4(flood->listen_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
-        SSL *tls = SSL_new(flood->tls);
-        if (hold(flood, fd) && tls && SSL_set_fd(tls, fd) == 1)
-            serve(flood, tls);
-        hold(flood, -1);
+    while ((fd = accept4(origin->listen_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+        SSL *tls = SSL_new(origin->tls);
+        if (hold(origin, fd) && tls && SSL_set_fd(tls, fd) == 1)
+            serve(origin, tls);
+        hold(origin, -1);
         SSL_free(tls);
         close(fd);
     }
@@ -169,66 +176,66 @@ static SSL_CTX *new_tls(const char *pem_path)
     return NULL;
 }
 
-static bool listen_somewhere(struct flood *flood)
+static bool listen_somewhere(struct h2_origin *origin)
 {
     struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     socklen_t len = sizeof address;
-    flood->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (flood->listen_fd < 0 || bind(flood->listen_fd, (const struct sockaddr *)&address, len) != 0 ||
-        listen(flood->listen_fd, 16) != 0 || getsockname(flood->listen_fd, (struct sockaddr *)&address, &len) != 0)
+    origin->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (origin->listen_fd < 0 || bind(origin->listen_fd, (const struct sockaddr *)&address, len) != 0 ||
+        listen(origin->listen_fd, 16) != 0 || getsockname(origin->listen_fd, (struct sockaddr *)&address, &len) != 0)
         return false;
-    flood->port = ntohs(address.sin_port);
+    origin->port = ntohs(address.sin_port);
     return true;
 }
 
 /* Its writes to a connection that has gone must not end the test. */
-static bool start_thread(struct flood *flood)
+static bool start_thread(struct h2_origin *origin)
 {
     sigset_t pipe, before;
     sigemptyset(&pipe);
     sigaddset(&pipe, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &pipe, &before);
-    int error = pthread_create(&flood->thread, NULL, run, flood);
+    int error = pthread_create(&origin->thread, NULL, run, origin);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return error == 0;
 }
 
-static void free_flood(struct flood *flood)
+static void free_origin(struct h2_origin *origin)
 {
-    SSL_CTX_free(flood->tls);
-    if (flood->listen_fd >= 0)
-        close(flood->listen_fd);
-    pthread_mutex_destroy(&flood->lock);
-    free(flood);
+    SSL_CTX_free(origin->tls);
+    if (origin->listen_fd >= 0)
+        close(origin->listen_fd);
+    pthread_mutex_destroy(&origin->lock);
+    free(origin);
 }
 
-struct flood *flood_start(enum flood_kind kind, const char *pem_path)
+struct h2_origin *h2_origin_start(enum h2_kind kind, const char *pem_path)
 {
-    struct flood *flood = calloc(1, sizeof *flood);
-    if (!flood)
+    struct h2_origin *origin = calloc(1, sizeof *origin);
+    if (!origin)
         return NULL;
-    flood->kind = kind;
-    flood->fd = flood->listen_fd = -1;
-    pthread_mutex_init(&flood->lock, NULL);
-    flood->tls = new_tls(pem_path);
-    if (flood->tls && listen_somewhere(flood) && start_thread(flood))
-        return flood;
-    free_flood(flood);
+    origin->kind = kind;
+    origin->fd = origin->listen_fd = -1;
+    pthread_mutex_init(&origin->lock, NULL);
+    origin->tls = new_tls(pem_path);
+    if (origin->tls && listen_somewhere(origin) && start_thread(origin))
+        return origin;
+    free_origin(origin);
     return NULL;
 }
 
-void flood_stop(struct flood *flood)
+void h2_origin_stop(struct h2_origin *origin)
 {
-    if (!flood)
+    if (!origin)
         return;
-    pthread_mutex_lock(&flood->lock);
-    flood->is_over = true;
-    shutdown(flood->listen_fd, SHUT_RDWR); /* ends the accept */
-    if (flood->fd >= 0)
-        shutdown(flood->fd, SHUT_RDWR);
-    pthread_mutex_unlock(&flood->lock);
-    pthread_join(flood->thread, NULL);
-    free_flood(flood);
+    pthread_mutex_lock(&origin->lock);
+    origin->is_over = true;
+    shutdown(origin->listen_fd, SHUT_RDWR); /* ends the accept */
+    if (origin->fd >= 0)
+        shutdown(origin->fd, SHUT_RDWR);
+    pthread_mutex_unlock(&origin->lock);
+    pthread_join(origin->thread, NULL);
+    free_origin(origin);
 }
 
-uint16_t flood_port(const struct flood *flood) { return flood->port; }
+uint16_t h2_origin_port(const struct h2_origin *origin) { return origin->port; }
