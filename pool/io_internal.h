@@ -40,7 +40,8 @@ struct io_job {
     struct fetch_item *item;
     struct io_call *call;
     enum io_place place;      /* [lock] */
-    bool is_to_cancel;        /* on the thread's list of such. [lock] */
+    bool is_told;             /* to end: it is, or was, on its thread's list of such. [lock] */
+    bool is_to_cancel;        /* it is. [lock] */
     bool is_in_inbox;         /* of its thread. [lock] */
     enum status refusal;      /* it may not be started; set before the thread gets it */
     unsigned thread;          /* that it was given to */

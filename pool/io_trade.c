@@ -259,11 +259,12 @@ static void fail_later(struct io_job *job, struct io_aftermath *aftermath)
     TAILQ_INSERT_TAIL(&aftermath->failed, job, link);
 }
 
+/* Once: the thread walks through what it has taken from the list without the lock, by the same links. */
 static void tell_thread(struct io_job *job, struct io_aftermath *aftermath)
 {
-    if (job->is_to_cancel)
+    if (job->is_told)
         return;
-    job->is_to_cancel = true;
+    job->is_told = job->is_to_cancel = true;
     TAILQ_INSERT_TAIL(&job->call->pool->threads[job->thread].to_cancel, job, cancel_link);
     aftermath->woken |= UINT64_C(1) << job->thread;
 }

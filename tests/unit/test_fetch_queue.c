@@ -50,6 +50,42 @@ static void deadlines__everything_is_full__deadline_exceeded(void **state)
     }
 }
 
+/* Items that wait for their next attempt, while all slots are taken, expire all at once; and while the thread sees to
+ * that, every other call is cancelled. */
+static void deadlines__beside_calls_that_are_cancelled__kept(void **state)
+{
+    (void)state;
+    enum { CALLS = 40, ITEMS = 30, SLOTS = 16, APART_US = 100 };
+    struct call *blocker = new_call(), *waiting[CALLS];
+    uint64_t before = origin_get_counts(origin).requests;
+    start_pool(&(struct io_pool_config){ .threads = 1, .inflight_max = SLOTS });
+    uint64_t due_ns = clock_now_ns() + 2000 * NS_PER_MS;
+    for (unsigned i = 0; i < CALLS; i++) {
+        waiting[i] = new_call();
+        for (unsigned k = 0; k < ITEMS; k++) {
+            struct fetch_item *item = add_url(waiting[i], "@/rst");
+            item->retries = 10;
+            item->timeout_ms = (uint32_t)((due_ns - clock_now_ns()) / NS_PER_MS);
+        }
+        submit(waiting[i]);
+    }
+    AWAIT(origin_get_counts(origin).requests >= before + (uint64_t)CALLS * ITEMS);
+    for (unsigned i = 0; i < SLOTS; i++)
+        add_url(blocker, "@/stall");
+    submit(blocker);
+    AWAIT(origin_get_counts(origin).in_flight >= SLOTS);
+    for (unsigned i = 0; i < CALLS; i += 2) {
+        while (clock_now_ns() < due_ns + i * APART_US * UINT64_C(1000)) {
+        }
+        io_pool_cancel(pool, &waiting[i]->call, ST_CANCELLED);
+    }
+    uint64_t start_ns = clock_now_ns();
+    for (unsigned i = 0; i < CALLS; i++)
+        wait_done(waiting[i]);
+    assert_true(elapsed_ms(start_ns) < scaled_ms(1000));
+    cancel(blocker);
+}
+
 static void waits__of_an_answer__told(void **state)
 {
     (void)state;
@@ -266,6 +302,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         pool_test(deadlines__host_is_full__host_busy),
         pool_test(deadlines__everything_is_full__deadline_exceeded),
+        pool_test(deadlines__beside_calls_that_are_cancelled__kept),
         pool_test(waits__of_an_answer__told),
         pool_test(fairness__thousands_and_one__the_one_need_not_wait_for_them),
         pool_test(per_call__no_concurrency_named__the_pools),
