@@ -151,10 +151,7 @@ static void on_rest(struct fetch *fetch)
     struct io_job *job = fetch_user(fetch);
     struct io_thread *thread = thread_of(job);
     job->summary = fetch_summary(fetch);
-    if (timers_set(&thread->loop.timers, &job->rest, fetch_rest_due_ns(fetch)))
-        TAILQ_INSERT_TAIL(&thread->rested, job, link);
-    else
-        fetch_give_up(fetch, &(struct fetch_why){ ST_NO_MEMORY, "retry", status_title(ST_NO_MEMORY), NULL });
+    TAILQ_INSERT_TAIL(&thread->rested, job, link);
 }
 
 /* ---- hedges */

@@ -421,16 +421,19 @@ static void take_back(struct io_thread *thread, uint64_t now_ns, struct io_after
     TAILQ_INIT(&thread->finished);
 }
 
+/* The timer is set here and not before: a rest may be shorter than the turn in which it begins. */
 static void take_rested(struct io_thread *thread, uint64_t now_ns)
 {
     struct io_pool *pool = thread->pool;
-    struct io_job *job;
-    TAILQ_FOREACH(job, &thread->rested, link)
-    {
+    struct io_job *job, *next;
+    for (job = TAILQ_FIRST(&thread->rested); job; job = next) {
+        next = TAILQ_NEXT(job, link);
         note_breaker(pool, job, now_ns);
         admission_rest(&pool->admission, &job->ticket, now_ns);
         job->place = IO_RESTING;
         thread->load--;
+        if (!timers_set(&thread->loop.timers, &job->rest, fetch_rest_due_ns(job->fetch)))
+            TAILQ_INSERT_TAIL(&thread->returning, job, link); /* no memory: too early is better than never */
     }
     TAILQ_INIT(&thread->rested);
     TAILQ_FOREACH(job, &thread->returning, link)

@@ -176,6 +176,27 @@ static void failures__of_the_name_server__retriable(void **state)
 }
 
 /* Two wait for one query; the time of the first is over, which is nothing to the second. */
+/* An attempt fails as it is started, because the failure is remembered, and the wait for the next one may be none at
+ * all. Every slot comes back. */
+static void failures__of_the_name_server__remembered__no_slot_is_lost(void **state)
+{
+    (void)state;
+    enum { ITEMS = 2000 };
+    start_names();
+    assert_true(name_server_behave(names, "failing.test", NAME_SERVFAIL, 0));
+    start_pool(&(struct io_pool_config){ .threads = 1, .inflight_max = 500 });
+    struct call *c = new_call();
+    for (unsigned i = 0; i < ITEMS; i++) {
+        struct fetch_item *item = add_urlf(c, "http://failing.test/%u", i);
+        item->retries = 10;
+        item->timeout_ms = 2000;
+    }
+    run(c);
+    assert_true(stats().retries >= ITEMS);
+    assert_int_equal(stats().in_flight, 0);
+    assert_int_equal(stats().queued, 0);
+}
+
 static void failures__time_out__of_each_its_own(void **state)
 {
     (void)state;
@@ -265,6 +286,7 @@ int main(void)
         pool_test(policy__name_that_changes_its_address__never_connects_to_the_refused_one),
         pool_test(failures__of_the_name__said_once),
         pool_test(failures__of_the_name_server__retriable),
+        pool_test(failures__of_the_name_server__remembered__no_slot_is_lost),
         pool_test(failures__time_out__of_each_its_own),
         pool_test(silence__two_hundred_names__nobody_held_up_and_no_thread_more),
     };
