@@ -414,11 +414,12 @@ bool curl_loop_init(struct curl_loop *loop, unsigned connections_max)
         loop->shards[i].loop = loop;
         loop->shards[i].timer.on_due = on_shard_timer;
     }
+    loop->events = calloc(EVENTS_PER_WAIT, sizeof *loop->events);
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     /* Edge-triggered: each write wakes once and nobody has to read the counter down. */
     struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.fd = loop->wake_fd };
-    if (loop->epoll_fd >= 0 && loop->wake_fd >= 0 &&
+    if (loop->events && loop->epoll_fd >= 0 && loop->wake_fd >= 0 &&
         epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &event) == 0)
         return true;
     curl_loop_done(loop);
@@ -435,6 +436,7 @@ void curl_loop_done(struct curl_loop *loop)
     if (loop->wake_fd >= 0)
         close(loop->wake_fd);
     timers_done(&loop->timers);
+    free(loop->events);
     free(loop->sockets);
 }
 
@@ -509,18 +511,19 @@ static int milliseconds_to_timer(const struct curl_loop *loop)
     return wait_ms > INT32_MAX ? INT32_MAX : (int)wait_ms;
 }
 
-static void run_event(struct curl_loop *loop, int fd, uint32_t events)
+/* True: the socket was read until its time was over. */
+static bool run_event(struct curl_loop *loop, int fd, uint32_t events)
 {
     struct watched_socket *socket = find_socket(loop, fd);
     if (!socket || !socket->registered)
-        return; /* closed by an earlier event of the same batch */
+        return false; /* closed by an earlier event of the same batch */
     if (!socket->wanted) {
         unregister(loop, fd, socket);
-        return;
+        return false;
     }
     if (!socket->shard) {
         socket->on_ready(socket->user, fd, events);
-        return;
+        return false;
     }
     int what = ((events & (EPOLLIN | EPOLLHUP)) ? CURL_CSELECT_IN : 0) | ((events & EPOLLOUT) ? CURL_CSELECT_OUT : 0) |
                ((events & EPOLLERR) ? CURL_CSELECT_ERR : 0);
@@ -530,16 +533,24 @@ static void run_event(struct curl_loop *loop, int fd, uint32_t events)
     curl_multi_socket_action(shard->multi, fd, what, &running);
     end_call(loop, fd);
     touch(shard);
+    return loop->call.held_fd >= 0;
 }
 
 void curl_loop_wait(struct curl_loop *loop, bool may_sleep, void (*on_awake)(void *user), void *user)
 {
-    struct epoll_event events[EVENTS_PER_WAIT];
-    int count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, may_sleep ? milliseconds_to_timer(loop) : 0);
+    if (loop->event_next == loop->event_count) {
+        int count =
+            epoll_wait(loop->epoll_fd, loop->events, EVENTS_PER_WAIT, may_sleep ? milliseconds_to_timer(loop) : 0);
+        loop->event_count = count > 0 ? count : 0;
+        loop->event_next = 0;
+    }
     on_awake(user);
-    for (int i = 0; i < count; i++)
-        if (events[i].data.fd != loop->wake_fd)
-            run_event(loop, events[i].data.fd, events[i].events);
+    bool has_held = false;
+    while (loop->event_next < loop->event_count && !has_held) {
+        const struct epoll_event event = loop->events[loop->event_next++];
+        if (event.data.fd != loop->wake_fd)
+            has_held = run_event(loop, event.data.fd, event.events);
+    }
 }
 
 void curl_loop_wake(const struct curl_loop *loop)

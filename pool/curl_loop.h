@@ -16,6 +16,7 @@
 #include "base/attrs.h"
 #include "base/timers.h"
 
+struct epoll_event;
 struct watched_socket; /* curl_loop.c */
 
 enum { CURL_LOOP_SHARDS = 128 };
@@ -51,6 +52,8 @@ struct curl_loop {
     size_t socket_count;
     unsigned connections, connections_max; /* sockets that are open; more are refused */
     struct curl_call call;                 /* the one under way, or the last one */
+    struct epoll_event *events;            /* that epoll reported last */
+    int event_count, event_next;           /* which is the next to be run */
     struct curl_shard shards[CURL_LOOP_SHARDS];
 };
 
@@ -82,8 +85,9 @@ MUST_CHECK;
 /* Runs the timers that are due and what was added since. Transfers can complete in it. */
 void curl_loop_run_due(struct curl_loop *loop) NONNULL;
 
-/* Sleeps until a descriptor, a timer or a wake-up (not at all unless may_sleep), and runs what the descriptors brought.
- * `on_awake(user)` is called as soon as the sleep is over. */
+/* Sleeps until a descriptor, a timer or a wake-up (not at all unless may_sleep), and runs what the descriptors brought;
+ * the rest of it in the next turn, if one of them took its time. `on_awake(user)` is called as soon as the sleep is
+ * over. */
 void curl_loop_wait(struct curl_loop *loop, bool may_sleep, void (*on_awake)(void *user), void *user)
     __attribute__((nonnull(1, 3)));
 
