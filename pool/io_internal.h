@@ -53,6 +53,7 @@ struct io_job {
     struct fetch *fetch; /* NULL until it was started */
     bool is_cancelled;
     struct timer rest;
+    unsigned shard;           /* that its requests go to */
     int counted_shard;        /* in host->shard_loads; -1: none */
     struct io_jobs followers; /* that wait for its result */
     bool is_serving;          /* it has ended, and is kept for them */

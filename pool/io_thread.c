@@ -37,6 +37,16 @@ static unsigned choose_shard(struct io_job *job)
     return best;
 }
 
+/* Of a job that goes on after a rest, in the shard that it was in. */
+static void enter_shard_again(struct io_job *job)
+{
+    uint16_t *loads = shard_loads(job);
+    if (loads)
+        loads[job->shard]++;
+    job->counted_shard = loads ? (int)job->shard : -1;
+}
+
+/* While the host is the job's: what waits may be withdrawn, and its host with it, before the thread hears of it. */
 static void leave_shard(struct io_job *job)
 {
     if (job->counted_shard >= 0)
@@ -151,6 +161,7 @@ static void on_rest(struct fetch *fetch)
     struct io_job *job = fetch_user(fetch);
     struct io_thread *thread = thread_of(job);
     job->summary = fetch_summary(fetch);
+    leave_shard(job);
     TAILQ_INSERT_TAIL(&thread->rested, job, link);
 }
 
@@ -182,6 +193,7 @@ static void begin(struct io_thread *thread, struct io_job *job)
 {
     struct admission_ticket *ticket = &job->ticket;
     if (job->fetch) {
+        enter_shard_again(job);
         fetch_set_waits(job->fetch, ticket->queue_ns, ticket->host_queue_ns);
         fetch_resume(job->fetch);
         return;
@@ -191,13 +203,14 @@ static void begin(struct io_thread *thread, struct io_job *job)
         finish_unstarted(thread, job, &(struct fetch_why){ ST_NO_MEMORY, "queue", status_title(ST_NO_MEMORY), NULL });
         return;
     }
+    job->shard = choose_shard(job);
     struct fetch_spec spec = {
         .item = job->item,
         .call = &job->call->share,
         .accepted_ns = job->call->call->started_ns,
         .queue_ns = ticket->queue_ns,
         .host_queue_ns = ticket->host_queue_ns,
-        .shard = choose_shard(job),
+        .shard = job->shard,
         .speaks_http2 = &ticket->lane->host->speaks_http2,
         .user = job,
     };

