@@ -27,6 +27,7 @@ enum {
     FLAG_ACK = 1,
     FLAG_END_HEADERS = 4,
     HPACK_STATUS_200 = 0x88, /* RFC 7541 appendix A */
+    KEPT_MAX = 16,
     BLOCK_BYTES = 64 * 1024
 };
 
@@ -36,6 +37,9 @@ struct h2_origin {
     int listen_fd;
     uint16_t port;
     pthread_t thread;
+    int kept[KEPT_MAX]; /* that stay open after a refusal: the end must not overtake it. The thread's, then the
+                           stopper's */
+    size_t kept_count;
     pthread_mutex_t lock; /* guards the rest */
     int fd;               /* of the connection; -1: none */
     bool is_over;
@@ -92,18 +96,18 @@ static bool skip_bytes(SSL *tls, size_t len)
     return true;
 }
 
-static bool await_frame(SSL *tls, unsigned type)
+static bool await_request(SSL *tls)
 {
     unsigned char head[FRAME_HEAD_BYTES] = { 0 };
+    if (!skip_bytes(tls, PREFACE_BYTES))
+        return false;
     do {
         if (!read_bytes(tls, head, sizeof head) ||
             !skip_bytes(tls, (size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2]))
             return false;
-    } while (head[3] != type);
+    } while (head[3] != TYPE_HEADERS);
     return true;
 }
-
-static bool await_request(SSL *tls) { return skip_bytes(tls, PREFACE_BYTES) && await_frame(tls, TYPE_HEADERS); }
 
 static void serve(const struct h2_origin *origin, SSL *tls)
 {
@@ -118,11 +122,8 @@ static void serve(const struct h2_origin *origin, SSL *tls)
     put_block(origin->kind, &block);
     bool has_begun = SSL_accept(tls) == 1 && await_request(tls) && !begin.failed && !block.failed &&
                      SSL_write_ex(tls, begin.data, begin.len, &ignored) == 1;
-    if (origin->kind != H2_REFUSED)
-        while (has_begun && SSL_write_ex(tls, block.data, block.len, &ignored) == 1) {
-        }
-    else if (has_begun) /* the client acknowledges the settings when it has read what came with them */
-        has_begun = await_frame(tls, TYPE_SETTINGS);
+    while (has_begun && origin->kind != H2_REFUSED && SSL_write_ex(tls, block.data, block.len, &ignored) == 1) {
+    }
     buf_done(&begin);
     buf_done(&block);
 }
@@ -147,7 +148,10 @@ static void *run(void *user)
             serve(origin, tls);
         hold(origin, -1);
         SSL_free(tls);
-        close(fd);
+        if (origin->kind == H2_REFUSED && origin->kept_count < KEPT_MAX)
+            origin->kept[origin->kept_count++] = fd;
+        else
+            close(fd);
     }
     return NULL;
 }
@@ -202,6 +206,8 @@ static bool start_thread(struct h2_origin *origin)
 
 static void free_origin(struct h2_origin *origin)
 {
+    while (origin->kept_count)
+        close(origin->kept[--origin->kept_count]);
     SSL_CTX_free(origin->tls);
     if (origin->listen_fd >= 0)
         close(origin->listen_fd);

@@ -13,7 +13,7 @@ enum h2_kind {
     H2_PRIORITY,   /* of the stream */
     H2_UNKNOWN,    /* frames of a type that does not exist */
     H2_EMPTY_DATA, /* after a good header, DATA without bytes */
-    H2_REFUSED,    /* the stream is refused, and the connection closed */
+    H2_REFUSED,    /* the stream is refused, and the connection stays open */
     H2_KINDS       /* how many there are */
 };
 
